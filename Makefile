@@ -1,0 +1,51 @@
+# Every target is one line that calls `python -m harness …`, which does the same without make.
+#
+#   make … PYTHON=/path/to/python   use an environment that exists instead of making .venv
+#   make … TORCH=cpu                set up with the CPU build of torch (no GPU: 200 MB, not 3 GB)
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+ifdef PYTHON
+READY := existing-environment
+HARNESS := $(PYTHON) -m harness
+else
+READY := .venv/ready
+HARNESS := .venv/bin/python -m harness
+endif
+
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+triton pytorch autodiff: $(READY) ## DAY=7 [IMPL= PRIOR= EX= SEED= DEVICE=]: grade a day; without DAY, the track's days
+	@$(HARNESS) $@
+
+mine: $(READY) ## [TRACK=]: grade every day that you have started
+	@$(HARNESS) $@
+
+lesson: $(READY) ## TRACK= DAY=: the day's lesson in the terminal
+	@$(HARNESS) $@
+
+doctor: $(READY) ## what is installed, what is wrong, and what to do about it
+	@$(HARNESS) $@
+
+test-all: $(READY) ## the project's whole suite: references, stubs, bugs, the harness
+	@$(HARNESS) $@
+
+verify: $(READY) ## [TRACK= DAY=]: prove days: stubs fail, references pass, bugs are rejected
+	@$(HARNESS) $@
+
+stubs: $(READY) ## [CHECK=1]: write the stubs from the references, or compare only
+	@$(HARNESS) $@
+
+setup: $(READY) ## create the environment (the other targets do it when it is missing)
+	@:
+
+.venv/ready: requirements.txt harness/setup.py
+	@python3 harness/setup.py .venv $(TORCH)
+
+existing-environment:
+	@$(PYTHON) harness/setup.py --check

@@ -1,0 +1,170 @@
+"""Parses the command line. Each command's work is done by the package named after it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Usage
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Grade, read and prove the days. `make help` lists the same commands for make.",
+)
+
+Day = Annotated[str, typer.Argument(envvar="DAY", help="day number; without it, the track's days")]
+OneDay = Annotated[str, typer.Argument(envvar="DAY", help="day number")]
+Track = Annotated[str, typer.Argument(envvar="TRACK", help="triton, pytorch or autodiff")]
+Impl = Annotated[
+    str, typer.Option(envvar="IMPL", help="learner, solution, or a folder of dayNN.py files")
+]
+Prior = Annotated[
+    str, typer.Option(envvar="PRIOR", help="earlier days: auto, solution (references) or same")
+]
+Exercise = Annotated[str, typer.Option("--ex", envvar="EX", help="only this exercise")]
+Seed = Annotated[str, typer.Option(envvar="SEED", help="repeat the inputs of an earlier run")]
+Device = Annotated[str, typer.Option(envvar="DEVICE", help="auto, cpu or cuda")]
+Json = Annotated[bool, typer.Option("--json", envvar="JSON", help="the result as JSON")]
+Junit = Annotated[str, typer.Option(envvar="JUNIT", help="write JUnit XML to this file")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="with tracebacks")]
+Pytest = Annotated[bool, typer.Option("--pytest", help="show pytest's own output")]
+
+
+def _grade_command(track: str) -> None:
+    @app.command(name=track, help=f"Grade a day of the {track} track, or list its days.")
+    def command(
+        day: Day = "",
+        impl: Impl = "learner",
+        prior: Prior = "auto",
+        ex: Exercise = "",
+        seed: Seed = "",
+        device: Device = "auto",
+        as_json: Json = False,
+        junit: Junit = "",
+        verbose: Verbose = False,
+        pytest: Pytest = False,
+    ) -> None:
+        from harness.cli import grade
+
+        if not day:
+            raise typer.Exit(grade.list_days(track, as_json))
+        options = grade.Options(impl, prior, ex, seed, device, as_json, junit, verbose, pytest)
+        raise typer.Exit(grade.grade_day(track, day, options))
+
+
+for _track in ("triton", "pytorch", "autodiff"):
+    _grade_command(_track)
+
+
+@app.command()
+def mine(
+    track: Annotated[str, typer.Argument(envvar="TRACK")] = "",
+    prior: Prior = "auto",
+    seed: Seed = "",
+    device: Device = "auto",
+    as_json: Json = False,
+    junit: Junit = "",
+) -> None:
+    """Grade every day that you have started."""
+    from harness.cli import grade
+
+    options = grade.Options("learner", prior, "", seed, device, as_json, junit)
+    raise typer.Exit(grade.grade_mine(track, options))
+
+
+@app.command()
+def lesson(track: Track, day: OneDay) -> None:
+    """Show a day's lesson in the terminal."""
+    from harness.cli.lesson import show_lesson
+
+    raise typer.Exit(show_lesson(track, day))
+
+
+@app.command()
+def stubs(
+    check: Annotated[bool, typer.Option("--check", envvar="CHECK", help="only compare")] = False,
+) -> None:
+    """Write every day's stub and the tracks' tables from the references."""
+    from harness.cli.stubs import write_stubs
+
+    raise typer.Exit(write_stubs(check))
+
+
+@app.command()
+def verify(
+    track: Annotated[str, typer.Argument(envvar="TRACK")] = "",
+    day: Annotated[str, typer.Argument(envvar="DAY")] = "",
+    device: Device = "auto",
+    seed: Seed = "",
+    as_json: Json = False,
+) -> None:
+    """Prove days: stubs fail, references pass, every known bug is rejected, lessons run."""
+    from harness.verify.command import verify_days
+
+    raise typer.Exit(verify_days(track, day, device, seed, as_json))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed, what is wrong, and what to do about it."""
+    from harness.cli.doctor import doctor as run_doctor
+
+    raise typer.Exit(run_doctor(as_json))
+
+
+@app.command(name="test-all")
+def test_all(
+    workers: Annotated[str, typer.Option(envvar="WORKERS", help="how many; auto")] = "auto",
+    seed: Seed = "",
+    junit: Junit = "",
+) -> None:
+    """Run the project's whole suite: references, stubs, bugs, and the harness's own tests."""
+    from harness.cli.test_all import run_all
+
+    raise typer.Exit(run_all(workers, seed, junit))
+
+
+def main() -> None:
+    """Run the command line; a usage error is one message and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except Usage as error:
+        _stop(str(error), 2)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except KeyboardInterrupt:
+        _stop("stopped", 130)
+    except Exception as error:
+        from harness.curriculum import CurriculumError, UnknownDay, UnknownExercise
+
+        if isinstance(error, (UnknownDay, UnknownExercise)):
+            _stop(error.args[0], 2)
+        if isinstance(error, CurriculumError):
+            _stop(str(error), 1)
+        if type(error).__module__.startswith(("typer", "click")) and hasattr(error, "exit_code"):
+            if hasattr(error, "format_message"):
+                _stop(f"{error.format_message()} (python -m harness --help)", 2)
+            sys.exit(error.exit_code)
+        raise
+
+
+def grade_file(file: str) -> int:
+    """Grade the day in ``file`` with the options that the environment holds."""
+    path = Path(file).resolve()
+    sys.argv = ["harness", path.parent.name, path.stem.removeprefix("day"), *sys.argv[1:]]
+    try:
+        main()
+    except SystemExit as done:
+        return int(done.code or 0)
+    return 0
+
+
+def _stop(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,56 @@
+"""What the curriculum is: tracks, days, exercises, answers, stubs, hints and bugs.
+
+Reads files and text only; never imports a day, torch or triton.
+"""
+
+from harness.curriculum.bugs import Bug, Bugs, Equivalent, apply_bug, load_bugs
+from harness.curriculum.discover import (
+    Day,
+    Track,
+    find_day,
+    find_exercise,
+    find_track,
+    find_tracks,
+    read_doc,
+)
+from harness.curriculum.docstring import DayDoc, parse_docstring
+from harness.curriculum.errors import ROOT, CurriculumError, UnknownDay, UnknownExercise
+from harness.curriculum.hints import hints_for
+from harness.curriculum.markers import Answer, Exercise, exercises_of
+from harness.curriculum.source import read_source, write_source
+from harness.curriculum.splice import reset_exercise
+from harness.curriculum.stubs import generate_stub, unfinished, untouched
+from harness.curriculum.tables import curriculum_table, update_readme
+
+__all__ = [
+    "ROOT",
+    "Answer",
+    "Bug",
+    "Bugs",
+    "CurriculumError",
+    "Day",
+    "DayDoc",
+    "Equivalent",
+    "Exercise",
+    "Track",
+    "UnknownDay",
+    "UnknownExercise",
+    "apply_bug",
+    "curriculum_table",
+    "exercises_of",
+    "find_day",
+    "find_exercise",
+    "find_track",
+    "find_tracks",
+    "generate_stub",
+    "hints_for",
+    "load_bugs",
+    "parse_docstring",
+    "read_doc",
+    "read_source",
+    "reset_exercise",
+    "unfinished",
+    "untouched",
+    "update_readme",
+    "write_source",
+]

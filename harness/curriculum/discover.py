@@ -1,0 +1,180 @@
+"""The tracks and their days, found in the folders: a day is a file ``solutions/dayNN.py``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness.curriculum.docstring import DayDoc, parse_docstring
+from harness.curriculum.errors import ROOT, CurriculumError, UnknownDay, UnknownExercise
+from harness.curriculum.markers import Exercise, exercises_of, parse
+from harness.curriculum.source import normalised, read_source
+
+# A module's docstring as nearly every day writes it; finding it so spares parsing the whole file.
+_DOCSTRING = re.compile(r'\A(?:[ \t]*(?:#[^\n]*)?\n)*(r?"""(?:[^\\]|\\.)*?""")[ \t]*\n', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day of a track. The paths are where things belong; they need not exist."""
+
+    track: str
+    number: int
+    root: Path = ROOT
+
+    @property
+    def name(self) -> str:
+        return f"day{self.number:02d}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.track}/{self.number:02d}"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "tracks" / self.track
+
+    @property
+    def file(self) -> Path:
+        """What the learner edits."""
+        return self.folder / f"{self.name}.py"
+
+    @property
+    def solution(self) -> Path:
+        return self.folder / "solutions" / f"{self.name}.py"
+
+    @property
+    def tests(self) -> Path:
+        return self.folder / "tests" / f"test_{self.name}.py"
+
+    @property
+    def lesson(self) -> Path:
+        return self.folder / "lessons" / f"{self.name}.md"
+
+    @property
+    def bugs(self) -> Path:
+        return self.folder / "bugs" / f"{self.name}.toml"
+
+    @property
+    def bench(self) -> Path:
+        return self.folder / "benches" / f"bench_{self.name}.py"
+
+    @cached_property
+    def doc(self) -> DayDoc:
+        return read_doc(read_source(self.solution), self.solution)
+
+    @property
+    def title(self) -> str:
+        return self.doc.title
+
+    @cached_property
+    def exercises(self) -> tuple[Exercise, ...]:
+        return exercises_of(read_source(self.solution), self.solution)
+
+
+@dataclass(frozen=True)
+class Track:
+    """A folder of ``tracks/`` that holds solutions, with its days in order."""
+
+    name: str
+    title: str
+    folder: Path
+    days: tuple[Day, ...]
+
+
+def read_doc(source: str, path: Path) -> DayDoc:
+    """The docstring of a day's source, in parts."""
+    text = normalised(source)
+    if match := _DOCSTRING.match(text):
+        first_line = text.count("\n", 0, match.start(1)) + 1
+        return parse_docstring(ast.literal_eval(match[1]), path, first_line)
+    tree = parse(text, path)
+    doc = ast.get_docstring(tree, clean=False)
+    if doc is None:
+        raise CurriculumError(path, 1, "the day has no docstring")
+    return parse_docstring(doc, path, tree.body[0].lineno)
+
+
+def find_tracks(root: Path = ROOT) -> list[Track]:
+    """All tracks by name."""
+    folders = sorted(folder.parent for folder in root.glob("tracks/*/solutions"))
+    return [_track(folder, root) for folder in folders]
+
+
+def find_track(name: str, root: Path = ROOT) -> Track:
+    """The track of that name. Raises UnknownDay, with the nearest name."""
+    if name and re.fullmatch(r"\w+", name) and (root / "tracks" / name / "solutions").is_dir():
+        return _track(root / "tracks" / name, root)
+    names = [track.name for track in find_tracks(root)]
+    raise UnknownDay(f"unknown track {name!r}: {_suggestion(name, names, 'tracks')}")
+
+
+def find_day(track: str, number: int | str, root: Path = ROOT) -> Day:
+    """The day of a track; ``number`` as given on a command line (``13``, ``"013"``, ``"day13"``).
+
+    Raises UnknownDay, with the days that there are.
+    """
+    found = find_track(track, root)
+    match = re.fullmatch(r"(?:day_?)?([0-9]+)(?:\.py)?", str(number).strip(), re.IGNORECASE)
+    if not match:
+        raise UnknownDay(f"DAY={number} is not a number: {track} has days {_ranges(found.days)}")
+    for day in found.days:
+        if day.number == int(match[1]):
+            return day
+    raise UnknownDay(
+        f"there is no day {int(match[1])} in {track}: it has days {_ranges(found.days)}"
+    )
+
+
+def find_exercise(day: Day, name: str) -> Exercise:
+    """The day's exercise of that name. Raises UnknownExercise, with the nearest name."""
+    for exercise in day.exercises:
+        if exercise.name == name:
+            return exercise
+    names = [exercise.name for exercise in day.exercises]
+    suggestion = _suggestion(name, names, "exercises")
+    raise UnknownExercise(f"{day.key} has no exercise {name!r}: {suggestion}")
+
+
+def _track(folder: Path, root: Path) -> Track:
+    numbers = sorted(
+        int(match[1])
+        for path in (folder / "solutions").glob("day*.py")
+        if (match := re.fullmatch(r"day([0-9]{2})\.py", path.name))
+    )
+    days = tuple(Day(folder.name, number, root) for number in numbers)
+    return Track(folder.name, _title(folder), folder, days)
+
+
+def _title(folder: Path) -> str:
+    readme = folder / "README.md"
+    if readme.is_file():
+        heading = re.search(r"^#+[ \t]+(\S.*?)[ \t#]*$", readme.read_text("utf-8"), re.MULTILINE)
+        if heading:
+            return heading[1]
+    return folder.name.capitalize()
+
+
+def _suggestion(name: str, names: list[str], what: str) -> str:
+    from difflib import get_close_matches
+
+    lowered = {candidate.lower(): candidate for candidate in names}
+    near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {lowered[near[0]]}?"
+    return f"the {what} are {', '.join(names)}" if names else f"there are no {what}"
+
+
+def _ranges(days: tuple[Day, ...]) -> str:
+    """``1-7, 13`` for days 1 to 7 and 13."""
+    runs: list[list[int]] = []
+    for day in days:
+        if runs and day.number == runs[-1][-1] + 1:
+            runs[-1].append(day.number)
+        else:
+            runs.append([day.number])
+    shown = (f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return ", ".join(shown) or "none yet"

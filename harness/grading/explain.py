@@ -1,0 +1,123 @@
+"""Turns an exception into a failure in a learner's words, pointing into the learner's file."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.grading.finder import MissingDay
+from harness.grading.guard import Refused
+from harness.protocol import Failure, Reason
+
+if TYPE_CHECKING:
+    from harness.grading.plugin import GradedDay
+
+# After one of these every later CUDA call of the process fails, whoever makes it.
+_DEAD_CONTEXT = re.compile(
+    r"CUDA error: (an illegal memory access|misaligned address|device-side assert|"
+    r"unspecified launch failure|an illegal instruction|invalid program counter)"
+)
+
+
+def context_is_dead(error: BaseException) -> bool:
+    return any(_DEAD_CONTEXT.search(str(e)) for e in _chain(error))
+
+
+def failure_of(
+    error: BaseException, graded: GradedDay, tb: TracebackType | None = None
+) -> Failure:
+    """The failure that ``error``, raised in a test of ``graded`` or at its import, amounts to."""
+    error = _innermost(error)
+    reason, message = _words(error, graded)
+    file, line = _place(error, graded, tb)
+    detail = "".join(traceback.format_exception(type(error), error, tb or error.__traceback__))
+    return Failure(
+        reason, message, file, line, says=getattr(error, "says", ""), detail=detail[-6000:]
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Triton's interpreter wraps what a kernel raises; the cause is what the learner did."""
+    while type(error).__name__ in ("InterpreterError", "ConftestImportFailure") or (
+        isinstance(error, pytest.Collector.CollectError) and error.__cause__ is not None
+    ):
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            break
+        inner.says = getattr(error, "says", "")  # type: ignore[attr-defined]
+        error = inner
+    return error
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _words(error: BaseException, graded: GradedDay) -> tuple[Reason, str]:
+    text = str(error).strip()
+    if isinstance(error, NotImplementedError) and re.fullmatch(r"\w+(\.\w+)*", text):
+        return "not started", f"`{text}` is not written yet."
+    if isinstance(error, Refused):
+        return "refused", text
+    if isinstance(error, AssertionError):
+        return "wrong", _assertion_text(error)
+    if isinstance(error, SyntaxError):
+        source = (error.text or "").strip()
+        return "broken file", f"{error.msg}" + (f": `{source}`" if source else "")
+    if isinstance(error, MissingDay):
+        return "broken file", text
+    if isinstance(error, ImportError):
+        return "broken file", f"cannot be imported: {text}"
+    if isinstance(error, pytest.fail.Exception):
+        if text.startswith("Timeout"):
+            seconds = re.search(r"[\d.]+", text)
+            limit = f"{float(seconds[0]):g} s" if seconds else "its time limit"
+            return "timeout", f"was stopped after {limit}: is there a loop that does not end?"
+        return "wrong", text
+    if isinstance(error, SystemExit):
+        return "error", "called sys.exit(): a function returns or raises instead."
+    if type(error).__name__ == "KernelError":
+        return "wrong", text
+    if context_is_dead(error):
+        return "died", (
+            f"the kernel crashed the GPU ({text.splitlines()[0]}): an access out of bounds? "
+            "SANITIZE=1 runs it on the checked interpreter, which names it."
+        )
+    if isinstance(error, RecursionError):
+        return "error", "RecursionError: it calls itself too deeply; a loop would not."
+    first = text.split("\n\n")[0]
+    return "error", f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _assertion_text(error: AssertionError) -> str:
+    """The test's sentence, without what pytest's rewriting appends to it."""
+    text = str(error).strip()
+    sentence = re.split(r"\n ?assert ", "\n" + text, maxsplit=1)[0].strip()
+    return sentence or text or "a check failed"
+
+
+def _place(
+    error: BaseException, graded: GradedDay, tb: TracebackType | None
+) -> tuple[str, int]:
+    """The innermost line of the graded file on the way to the error."""
+    own = str(graded.file)
+    if isinstance(error, SyntaxError) and error.filename:
+        return str(error.filename), error.lineno or 0
+    if getattr(error, "file", "") == own and getattr(error, "line", 0):
+        return own, int(error.line)  # type: ignore[attr-defined]
+    place = ("", 0)
+    for trace in (error.__traceback__, tb):
+        for frame, line in traceback.walk_tb(trace):
+            if frame.f_code.co_filename == own:
+                place = (own, line)
+        if place[0]:
+            break
+    return place

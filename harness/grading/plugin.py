@@ -1,0 +1,348 @@
+"""The pytest plugin that grades days: same rules by make, by hand, in an editor and under xdist.
+
+It stays out of the way of every test that is not in ``tracks/<track>/tests``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import sys
+import zlib
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.curriculum import ROOT, Day, untouched
+from harness.grading import finder
+from harness.grading.events import Events
+from harness.grading.explain import context_is_dead, failure_of
+from harness.grading.guard import guard, is_own
+from harness.protocol import LEARNER, SOLUTION, Event, Failure, GradedFile, Request
+
+_TEST_FILE = re.compile(r"test_day(\d+)\.py")
+
+
+def request_from_environment(track: str, day: int) -> Request:
+    """What IMPL, PRIOR, EX, SEED and DEVICE in the environment ask for."""
+    env = os.environ
+    return Request(
+        track=track,
+        day=day,
+        impl=env.get("IMPL") or LEARNER,
+        prior=env.get("PRIOR") or "auto",
+        exercise=env.get("EX", ""),
+        seed=int(env["SEED"]) if env.get("SEED", "").isdigit() else _session_seed(),
+        device=env.get("DEVICE") or "auto",
+        known_bugs=(env.get("IMPL") or LEARNER) != SOLUTION,
+    )
+
+
+def _session_seed() -> int:
+    # Fixed for this process and, through the environment, for xdist's workers.
+    return int(os.environ.setdefault("HARNESS_SEED", str(random.SystemRandom().randrange(10**6))))
+
+
+class Grader:
+    """One pytest session's state: the request (None by hand), where events go, the device."""
+
+    def __init__(self, request: Request | None = None, events: Events | None = None) -> None:
+        self.request = request
+        self.events = events or Events(None)
+        self.device: Any = None
+        self.days: dict[Path, GradedDay] = {}
+        self.explained: set[str] = set()
+
+    def day_of(self, path: Path) -> GradedDay | None:
+        """The day that the test file ``path`` grades, or None for any other file."""
+        if path in self.days:
+            return self.days[path]
+        match = _TEST_FILE.fullmatch(path.name)
+        if self.request is not None and self.request.test_file == str(path):
+            day = Day(self.request.track, self.request.day, ROOT)
+        elif match and path.parent.name == "tests" and path.parent.parent.parent.name == "tracks":
+            day = Day(path.parent.parent.name, int(match[1]), path.parents[3])
+        else:
+            return None
+        request = self.request or request_from_environment(day.track, day.number)
+        self.days[path] = GradedDay(day, request)
+        return self.days[path]
+
+
+class GradedDay:
+    def __init__(self, day: Day, request: Request) -> None:
+        self.day, self.request = day, request
+        self.choice = finder.Choice((day.track, day.number), request.impl, request.prior, day.root)
+        self.file = finder.source_file(day, request.impl)
+        self.borrowed: set[str] = set()
+
+    def untouched(self) -> frozenset[str]:
+        if self.request.impl == SOLUTION or not self.file.exists():
+            return frozenset()
+        solution = self.day.solution.read_text(encoding="utf-8")
+        try:
+            return untouched(self.file.read_text(encoding="utf-8"), solution, self.file)
+        except SyntaxError:
+            return frozenset()
+
+    def graded_files(self) -> list[GradedFile]:
+        files = finder.install().files.get(self.choice, {})
+        return sorted(files.values(), key=lambda f: f.module, reverse=True)
+
+    def test_seed(self, name: str) -> int:
+        return zlib.crc32(f"{self.request.seed}:{name}".encode())
+
+
+_GRADER = pytest.StashKey[Grader]()
+_DAY = pytest.StashKey[GradedDay]()
+_METER = pytest.StashKey[Any]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "exercise(name): which exercise of the day a test grades")
+    config.addinivalue_line("markers", "large: a size for a GPU with room")
+    if _GRADER not in config.stash:
+        config.stash[_GRADER] = Grader()
+    finder.install()
+
+
+def prepare(track: str, wanted: str) -> Any:
+    """Choose the device and, for kernels on a CPU, set up the interpreter. → measure.Device."""
+    from harness.measure.device import choose_device, describe_cpu, prepare_interpreter
+
+    if track == "autodiff":
+        return describe_cpu()
+    device = choose_device(wanted)
+    if device.kind == "cpu" and track == "triton":
+        prepare_interpreter(device)
+        import triton  # noqa: F401  (imported only now: TRITON_INTERPRET is read at import)
+
+        from harness.kernels import interpreter
+
+        getattr(interpreter, "install", lambda: None)()
+    return device
+
+
+def _before_import(module_path: Path, grader: Grader, graded: GradedDay) -> None:
+    """Before a day's tests are imported: its device and its choice of files."""
+    from harness.measure.device import DeviceError
+
+    try:
+        grader.device = prepare(graded.day.track, graded.request.device)
+    except DeviceError as error:
+        grader.events.send(_broken("error", str(error)))
+        raise pytest.UsageError(str(error)) from None
+    grader.events.send(Event("device", data={"device": asdict(grader.device)}))
+    finder.enter(graded.choice)
+    if "hypothesis" in module_path.read_text(encoding="utf-8"):
+        import hypothesis
+
+        # No example database in the tree, no deadline on machines that are shared.
+        hypothesis.settings.register_profile("days", database=None, deadline=None)
+        hypothesis.settings.load_profile("days")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    grader = config.stash[_GRADER]
+    keep, drop = [], []
+    for item in items:
+        graded = grader.day_of(item.path)
+        if graded is None:
+            keep.append(item)
+            continue
+        item.stash[_DAY] = graded
+        mark = item.get_closest_marker("exercise")
+        if mark is None:
+            raise pytest.UsageError(
+                f"{item.path}: {item.name} names no exercise: decorate it with @exercise(...)"
+            )
+        request = graded.request
+        unwanted = (
+            (request.exercise and mark.args[0] != request.exercise)
+            or (request.tests and item.name not in request.tests)
+            or item.name in request.skip
+        )
+        (drop if unwanted else keep).append(item)
+        item.add_marker(pytest.mark.timeout(mark.kwargs["seconds"], method=_timeout_method()))
+    if drop:
+        config.hook.pytest_deselected(items=drop)
+        items[:] = keep
+    for graded in {item.stash[_DAY] for item in items if _DAY in item.stash}:
+        module = sys.modules.get(f"tracks.{graded.day.track}.{graded.day.name}")
+        if module is not None and finder.install().choice == graded.choice:
+            graded.borrowed = {
+                e.name
+                for e in graded.day.exercises
+                if not is_own(getattr(module, e.name, None), module.__name__)
+            }
+        grader.events.send(
+            Event(
+                "graded",
+                data={
+                    "files": [asdict(f) for f in graded.graded_files()],
+                    "untouched": sorted(graded.untouched()),
+                },
+            )
+        )
+    names = [(i.name, i.get_closest_marker("exercise").args[0]) for i in items if _DAY in i.stash]
+    grader.events.send(Event("collected", data={"tests": names}))
+
+
+def _timeout_method() -> str:
+    return "signal" if hasattr(__import__("signal"), "SIGALRM") else "thread"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
+    """Set the scene for a day's test file; tell a file that cannot be imported in one sentence."""
+    grader = collector.config.stash[_GRADER]
+    graded = grader.day_of(collector.path) if isinstance(collector, pytest.Module) else None
+    if graded is not None:
+        _before_import(collector.path, grader, graded)
+    report = yield
+    call = getattr(report, "call", None)
+    if report.failed and graded is not None and call and call.excinfo:
+        failure = failure_of(call.excinfo.value, graded)
+        grader.events.send(Event("broken", data={"failure": asdict(failure)}))
+        place = f"{failure.file}:{failure.line}: " if failure.file else ""
+        report.longrepr = f"{place}{failure.message}"
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    graded = item.stash.get(_DAY, None)
+    if graded is None:
+        return
+    grader = item.config.stash[_GRADER]
+    finder.enter(graded.choice)
+    mark = item.get_closest_marker("exercise")
+    limit = {"seconds": mark.kwargs["seconds"]}
+    grader.events.send(Event("started", item.name, mark.args[0], limit))
+    from harness.measure.device import skip_reason
+
+    needs = mark.kwargs["gpu"] or item.get_closest_marker("large") is not None
+    reason = skip_reason(grader.device, needs) if needs else None
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
+    graded = pyfuncitem.stash.get(_DAY, None)
+    if graded is None:
+        return (yield)
+    from harness.measure.memory import Meter
+
+    mark = pyfuncitem.get_closest_marker("exercise")
+    name = mark.args[0]
+    if name in graded.borrowed:
+        raise AssertionError(f"`{name}` is a library's function under another name: write it here.")
+    grader = pyfuncitem.config.stash[_GRADER]
+    kernels_only = graded.day.track == "triton" and pyfuncitem.path == graded.day.tests
+    files = frozenset(f.path for f in graded.graded_files())
+    meter = Meter(grader.device)
+    pyfuncitem.stash[_METER] = meter
+    try:
+        with (
+            meter,
+            guard(files, _others(pyfuncitem.path), mark.kwargs["ban"], mark.kwargs["allow"],
+                  kernels_only),
+        ):
+            result = yield
+    except Exception as error:
+        known = graded.request.known_bugs and name not in grader.explained
+        if known and not isinstance(error, NotImplementedError):
+            from harness.grading.known_bugs import what_a_known_bug_says
+
+            grader.explained.add(name)
+            says = what_a_known_bug_says(graded.day, name, pyfuncitem, error, graded.choice)
+            if says:
+                error.says = says  # type: ignore[attr-defined]
+        raise
+    rng = pyfuncitem.funcargs.get("rng")
+    if rng is not None and not mark.kwargs["inplace"]:
+        changed = rng.changed()
+        if changed:
+            raise AssertionError(f"`{name}` changed {changed[0]}: inputs must come back unchanged.")
+    return result
+
+
+def _others(test_file: Path) -> tuple[str, ...]:
+    """Where calls are not the learner's: tests, the harness, triton's own machinery."""
+    triton = sys.modules.get("triton")
+    places = [str(test_file.parent), str(ROOT / "harness")]
+    if triton is not None and triton.__file__:
+        places.append(os.path.dirname(triton.__file__))
+    return tuple(place + os.sep for place in places)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
+    report = yield
+    graded = item.stash.get(_DAY, None)
+    if graded is None:
+        return report
+    events = item.config.stash[_GRADER].events
+    exercise = item.get_closest_marker("exercise").args[0]
+    if report.skipped and report.when in ("setup", "call"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        events.send(Event("skipped", item.name, exercise, {"reason": reason}))
+    elif report.failed:
+        failure = failure_of(call.excinfo.value, graded, call.excinfo.tb)
+        data = {"seconds": report.duration, "failure": asdict(failure)}
+        events.send(Event("failed", item.name, exercise, data))
+        if context_is_dead(call.excinfo.value):
+            os._exit(86)  # no CUDA call of this process can work any more; the parent starts anew
+    elif report.when == "call":
+        meter = item.stash.get(_METER, None)
+        measures = asdict(meter.result) if meter is not None and meter.result else {}
+        data = {"seconds": report.duration, "measures": measures}
+        events.send(Event("passed", item.name, exercise, data))
+    return report
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Any:
+    """torch.device of this run: cuda, or cpu (where kernels run on Triton's interpreter)."""
+    import torch
+
+    return torch.device(request.config.stash[_GRADER].device.kind)
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Random inputs, new with each run's seed; the same test and seed give the same inputs."""
+    graded = request.node.stash[_DAY]
+    seed = graded.test_seed(request.node.name)
+    from harness.testing.rng import ArrayRng, TensorRng
+
+    if graded.day.track == "autodiff":
+        yield ArrayRng(seed)
+    else:
+        import torch
+
+        torch.manual_seed(seed)  # modules initialise from torch's own generator
+        yield TensorRng(seed, torch.device(request.config.stash[_GRADER].device.kind))
+
+
+@pytest.fixture
+def graded_day(request: pytest.FixtureRequest) -> Day:
+    """The day that is graded."""
+    return request.node.stash[_DAY].day
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    grader = config.stash[_GRADER]
+    if grader.request is None and "HARNESS_SEED" in os.environ:
+        return f"grading: seed {os.environ['HARNESS_SEED']} (SEED=… repeats it)"
+    return None
+
+
+def _broken(reason: Any, message: str) -> Event:
+    return Event("broken", data={"failure": asdict(Failure(reason, message))})

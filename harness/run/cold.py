@@ -1,0 +1,54 @@
+"""A new Python process for each run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+from harness.curriculum import ROOT
+from harness.protocol import Request
+from harness.run.process import Process
+
+
+class Cold:
+    """Starts a new interpreter. ``python`` is the environment's own by default."""
+
+    def __init__(self, python: str = sys.executable, environment: dict[str, str] | None = None):
+        self.python = python
+        self.environment = environment or {}
+
+    def start(self, request: Request, events: int, output: int) -> Process:
+        command = [self.python, "-m", "harness.grading.child", request.to_json(), str(events)]
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **quiet(), **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=None if request.passthrough else output,
+            stderr=None if request.passthrough else output,
+            pass_fds=(events,),
+            start_new_session=True,
+        )
+        return _Child(child)
+
+
+class _Child:
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+        self.pid = child.pid
+
+    def poll(self) -> int | None:
+        return self._child.poll()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._child.wait()
+
+
+def quiet() -> dict[str, str]:
+    """Keep the plugins and options of the learner's own pytest out of grading."""
+    return {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONUNBUFFERED": "1", "PYTEST_ADDOPTS": ""}

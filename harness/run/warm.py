@@ -1,0 +1,106 @@
+"""A process with torch, triton and pytest already imported that forks for each run (Unix only).
+
+A forked run starts in milliseconds, and sees nothing of what earlier runs did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from harness.curriculum import ROOT
+from harness.protocol import Request
+from harness.run.cold import quiet
+from harness.run.process import Process
+
+
+class Warm:
+    """Grades with forks of one warm process for one track; use as a context manager."""
+
+    def __init__(self, track: str, device: str = "auto") -> None:
+        self.track, self.device = track, device
+        self._zygote: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Warm:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._zygote is not None:
+            self._socket.close()
+            self._zygote.kill()
+            self._zygote.wait()
+            self._zygote = None
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        command = [
+            sys.executable, "-m", "harness.run.zygote",
+            self.track, self.device, str(theirs.fileno()),
+        ]  # fmt: skip
+        self._zygote = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **quiet()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        self._received = b""
+
+    def start(self, request: Request, events: int, output: int) -> Process:
+        if self._zygote is None or self._zygote.poll() is not None:
+            self._start()
+        line = request.to_json().encode() + b"\n"
+        socket.send_fds(self._socket, [line], [events, output])
+        answer = self._line(wait=True)
+        if not answer:
+            raise RuntimeError("the warm process ended before it could start a run")
+        return _Fork(json.loads(answer)["pid"], self)
+
+    def _line(self, wait: bool) -> bytes | None:
+        """The zygote's next line; None if it has said nothing yet, empty if it is gone."""
+        while b"\n" not in self._received:
+            try:
+                chunk = self._socket.recv(256, 0 if wait else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
+            if not chunk:
+                return b""
+            self._received += chunk
+        line, self._received = self._received.split(b"\n", 1)
+        return line
+
+    def status(self) -> int | None:
+        """The exit status of the run in progress, once it has ended."""
+        line = self._line(wait=False)
+        if line is None:
+            return None
+        return int(json.loads(line)["status"]) if line else -signal.SIGKILL
+
+
+class _Fork:
+    def __init__(self, pid: int, warm: Warm) -> None:
+        self.pid, self._warm = pid, warm
+        self._ended: int | None = None
+
+    def poll(self) -> int | None:
+        if self._ended is None:
+            self._ended = self._warm.status()
+        return self._ended
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        while self.poll() is None:
+            time.sleep(0.002)

@@ -1,0 +1,210 @@
+"""One day's result on the terminal: right without colour, at 80 columns."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.curriculum import ROOT
+from harness.measure.units import bytes_text, seconds_text
+from harness.protocol import LEARNER, DayResult, ExerciseResult, Failure, TestResult
+
+_MARKS = {"passed": "✓", "wrong": "✗", "not started": "·", "skipped": "-"}
+_PLAIN = {"passed": "ok", "wrong": "X", "not started": ".", "skipped": "-"}
+_STYLES = {"passed": "green", "wrong": "bold red", "not started": "dim", "skipped": "yellow"}
+_SHOWN = 2
+"""How many failing tests of one exercise are told in full; the others are counted."""
+
+
+def show(result: DayResult, console: Console, verbose: bool = False) -> None:
+    """Print ``result``: what passed, what failed and why, with what, and what to do next."""
+    _head(result, console)
+    for problem in result.problems:
+        _problem(problem, console, verbose)
+    if not result.problems or result.tests:
+        width = max((len(e.name) for e in result.exercises), default=0)
+        for exercise in result.exercises:
+            _exercise(exercise, width, console, verbose)
+    _foot(result, console)
+
+
+def _head(result: DayResult, console: Console) -> None:
+    console.print()
+    title = f"Day {result.day}: {result.title}" if result.title else f"Day {result.day}"
+    console.print(Text(title, style="bold"), Text(f"  {result.track}", style="dim"), sep="")
+    for file in result.files:
+        whose = {"learner": "yours", "solution": "reference"}.get(file.whose, "from IMPL")
+        console.print(Text(f"{_short(file.path)}  {file.hash}  ({whose})", style="dim"))
+        if file.note:
+            console.print(Text(f"  {file.note}", style="yellow"))
+    console.print()
+
+
+def _problem(problem: Failure, console: Console, verbose: bool) -> None:
+    place = f"{_short(problem.file)}:{problem.line}: " if problem.file else ""
+    _paragraph(f"{place}{problem.message}", console, "  ", style="bold red")
+    if verbose and problem.detail:
+        console.print(Text(textwrap.indent(problem.detail, "    "), style="dim"))
+    console.print()
+
+
+def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: bool) -> None:
+    status = exercise.status
+    marks = _MARKS if "utf" in (console.encoding or "").lower() else _PLAIN
+    line = Text("  ")
+    line.append(marks[status], style=_STYLES[status])
+    line.append(f" {exercise.name:<{width}}  ")
+    line.append(_summary(exercise), style="" if status == "wrong" else "dim")
+    console.print(line)
+    if status == "wrong":
+        for test in exercise.failed[:_SHOWN]:
+            _failed_test(test, console, verbose)
+        more = len(exercise.failed) - _SHOWN
+        if more > 0:
+            note = f"and {more} more failing test{'s' * (more > 1)}" + (
+                "" if verbose else " (-v shows tracebacks)"
+            )
+            console.print(Text(f"      {note}", style="dim"))
+    elif status == "skipped" or (verbose and status == "passed"):
+        for reason in sorted({t.skipped for t in exercise.tests if t.skipped}):
+            _paragraph(f"skipped: {reason}", console, "      ", style="yellow")
+
+
+def _summary(exercise: ExerciseResult) -> str:
+    total, failed = len(exercise.tests), len(exercise.failed)
+    if exercise.status == "not started":
+        return "not started"
+    if exercise.status == "wrong":
+        return f"{failed} of {total} tests fail" if total else "no test ran"
+    skipped = sum(t.outcome == "skipped" for t in exercise.tests)
+    parts = [f"{total - skipped} tests"] if total > skipped else []
+    if skipped:
+        parts.append(f"{skipped} skipped")
+    measures = exercise.measures
+    if measures.get("gpu_seconds"):
+        parts.append(f"GPU {seconds_text(measures['gpu_seconds'])}")
+    parts.append(seconds_text(measures.get("seconds", 0.0)))
+    peak = measures.get("gpu_peak_bytes") or measures.get("peak_bytes") or measures.get("rss_bytes")
+    if peak:
+        parts.append(bytes_text(peak))
+    return " · ".join(parts)
+
+
+def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
+    failure = test.failure
+    console.print(Text(f"      {test.name}", style="bold"))
+    if failure is None:
+        _paragraph("was not run: the process ended before it.", console, "        ")
+        return
+    _paragraph(failure.message, console, "        ")
+    if failure.says:
+        _paragraph(failure.says, console, "        ", style="cyan")
+    if failure.file and failure.line:
+        where = f"{_short(failure.file)}:{failure.line}"
+        console.print(Text(f"        at {where}", style="dim"))
+    if verbose and failure.detail:
+        console.print(Text(textwrap.indent(failure.detail, "        "), style="dim"))
+
+
+def _foot(result: DayResult, console: Console) -> None:
+    done = sum(e.status == "passed" for e in result.exercises)
+    parts = [
+        f"{done} of {len(result.exercises)} exercises",
+        seconds_text(result.seconds),
+        f"seed {result.seed}",
+    ]
+    if result.skipped:
+        parts.insert(1, f"{len(result.skipped)} tests skipped")
+    console.print()
+    _paragraph(device_line(result), console, "", style="dim")
+    for line in _gpu_lines(result.gpu):
+        _paragraph(line, console, "", style="dim")
+    console.print(Text(" · ".join(parts), style="bold green" if result.passed else "bold"))
+    for line in next_step(result):
+        _paragraph(line, console, "")
+
+
+def device_line(result: DayResult) -> str:
+    device = result.device
+    if not device:
+        return ""
+    if device.get("kind") == "cuda":
+        return f"Device: {device['name']} (sm_{_capability(device)})"
+    if result.track == "triton":
+        return "Device: CPU, on Triton's interpreter: checked, not timed."
+    return f"Device: CPU ({device.get('name', '')})".replace(" ()", "")
+
+
+def _capability(device: dict[str, object]) -> str:
+    capability = device.get("compute_capability") or ""
+    if isinstance(capability, (list, tuple)):
+        return "".join(str(c) for c in capability)
+    return str(capability).replace(".", "")
+
+
+def _gpu_lines(gpu: dict[str, object]) -> list[str]:
+    if not gpu:
+        return []
+    facts = []
+    if gpu.get("process_bytes"):
+        facts.append(f"{bytes_text(gpu['process_bytes'])} held by this process")  # type: ignore[arg-type]
+    if gpu.get("sm_clock"):
+        facts.append(f"{gpu['sm_clock']} MHz")
+    if gpu.get("temperature"):
+        facts.append(f"{gpu['temperature']} °C")
+    if gpu.get("power_watts"):
+        facts.append(f"{gpu['power_watts']:.0f} W")
+    lines = [f"NVML: {' · '.join(facts)}"] if facts else []
+    reasons = gpu.get("throttle_reasons") or ()
+    if reasons:
+        lines.append(f"The GPU is held back: {', '.join(reasons)}")  # type: ignore[arg-type]
+    problems = gpu.get("problems") or ()
+    return lines + [f"NVML: {p}" for p in problems]  # type: ignore[union-attr,attr-defined]
+
+
+def next_step(result: DayResult) -> list[str]:
+    """What to do now, as commands that exist."""
+    day = f"TRACK={result.track} DAY={result.day}"
+    if result.impl != LEARNER:
+        return []
+    if result.problems:
+        return []
+    if result.passed:
+        return [f"Next: make {result.track} DAY={result.day + 1}"] if _exists(result, 1) else []
+    if all(e.status == "not started" for e in result.exercises):
+        file = f"tracks/{result.track}/day{result.day:02d}.py"
+        return [f"Next: make lesson {day}, then write the answers in {file}"]
+    wrong = next((e for e in result.exercises if e.status == "wrong"), None)
+    todo = wrong or next((e for e in result.exercises if e.status == "not started"), None)
+    return [f"Next: {todo.name} (make {result.track} DAY={result.day} EX={todo.name})"] if todo else []
+
+
+def _exists(result: DayResult, ahead: int) -> bool:
+    number = result.day + ahead
+    return (ROOT / "tracks" / result.track / "solutions" / f"day{number:02d}.py").exists()
+
+
+def _paragraph(text: str, console: Console, indent: str, style: str = "") -> None:
+    """Wrap to the width, keeping the text's own line breaks."""
+    for line in text.splitlines():
+        lead = indent + line[: len(line) - len(line.lstrip())]
+        wrapped = textwrap.wrap(
+            line.strip(), width=max(console.width - len(lead), 30),
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        for part in wrapped or [""]:
+            console.print(Text(lead + part, style=style), soft_wrap=True)
+
+
+def _short(path: str) -> str:
+    """Relative to where the learner is, where that is shorter."""
+    for base in (Path.cwd(), ROOT):
+        try:
+            return os.path.relpath(path, base) if Path(path).is_relative_to(base) else path
+        except ValueError:
+            continue
+    return path

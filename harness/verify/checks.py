@@ -1,0 +1,211 @@
+"""The checks of one day. Each returns what is wrong, in sentences; an empty list is a proof."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tempfile
+from pathlib import Path
+
+from harness.curriculum import (
+    CurriculumError,
+    Day,
+    Exercise,
+    apply_bug,
+    generate_stub,
+    load_bugs,
+    read_source,
+    write_source,
+)
+from harness.protocol import SOLUTION, DayResult, Event, Request
+from harness.run import Launcher, attempt, run
+
+DAY_SECONDS = 10.0
+TRAINING_SECONDS = 20.0
+"""CPU seconds that a day's tests may use; the second where a test declares more than 20 s."""
+WORDS = (600, 1500)
+HINTS = 2
+BUGS = 2
+MATERIAL = Path(__file__).with_name("material.py")
+
+
+def check_form(day: Day) -> list[str]:
+    """The day's files, docstring, exercises, hints, types and lesson length."""
+    found = [
+        f"{path.relative_to(day.root)} is missing"
+        for path in (day.tests, day.lesson, day.bugs)
+        if not path.exists()
+    ]
+    try:
+        exercises, _ = day.exercises, day.doc
+        generate_stub(read_source(day.solution), day.solution)
+    except CurriculumError as error:
+        return [*found, str(error)]
+    for exercise in exercises:
+        if len(exercise.hints) < HINTS:
+            found.append(
+                f"{exercise.name} has {len(exercise.hints)} hint(s): it needs {HINTS}, one of "
+                "them inside the markers"
+            )
+        if not exercise.todos:
+            found.append(f"{exercise.name} has no `# TODO:` line")
+    found += _untyped(day, exercises)
+    if day.lesson.exists():
+        words = count_words(day.lesson.read_text(encoding="utf-8"))
+        if not WORDS[0] <= words <= WORDS[1]:
+            found.append(f"the lesson has {words} words: {WORDS[0]} to {WORDS[1]} are wanted")
+    if day.bugs.exists():
+        found += _too_few_bugs(day, exercises)
+    return found
+
+
+def check_reference(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
+    """The reference passes, every exercise by a test that ran, in time."""
+    return reference_findings(day, _run(day, launcher, SOLUTION, seed, device))
+
+
+def reference_findings(day: Day, result: DayResult) -> list[str]:
+    found = [f"the reference cannot be graded: {p.message}" for p in result.problems]
+    for exercise in result.exercises:
+        if not exercise.tests:
+            found.append(f"no test grades {exercise.name}")
+        for test in exercise.failed:
+            why = f"{test.failure.message}\n{test.failure.detail}" if test.failure else "not run"
+            found.append(f"{exercise.name}: the reference fails {test.name}: {why}")
+        if exercise.status == "skipped":
+            found.append(f"every test of {exercise.name} is skipped: nothing proves it here")
+    used = sum(e.measures.get("cpu_seconds", 0.0) for e in result.exercises)
+    slow = re.search(r"seconds=([3-9]\d|\d{3,})", _text(day.tests))
+    limit = TRAINING_SECONDS if slow else DAY_SECONDS
+    if result.device.get("kind") == "cpu" and used > limit:
+        found.append(f"the tests use {used:.1f} s of CPU time: at most {limit:.0f} s are allowed")
+    return found
+
+
+def check_stub(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
+    """Every test fails on the freshly generated stub."""
+    with tempfile.TemporaryDirectory(prefix="stub-") as folder:
+        stub = generate_stub(read_source(day.solution), day.solution)
+        write_source(Path(folder) / f"{day.name}.py", stub)
+        result = _run(day, launcher, folder, seed, device, prior=SOLUTION)
+    return stub_findings(result)
+
+
+def stub_findings(result: DayResult) -> list[str]:
+    found = [f"the stub cannot be graded: {p.message}" for p in result.problems]
+    for exercise in result.exercises:
+        for test in exercise.tests:
+            if test.outcome == "passed":
+                found.append(f"{exercise.name}: {test.name} passes on the untouched stub")
+    return found
+
+
+def check_bugs(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
+    """A test of its exercise rejects every known bug."""
+    if not day.bugs.exists():
+        return []
+    found = []
+    source = read_source(day.solution)
+    try:
+        bugs = load_bugs(day.bugs, source).bugs
+    except CurriculumError as error:
+        return [str(error)]
+    for bug in bugs:
+        with tempfile.TemporaryDirectory(prefix="bug-") as folder:
+            write_source(Path(folder) / f"{day.name}.py", apply_bug(source, bug, day.solution))
+            result = _run(
+                day, launcher, folder, seed, device,
+                prior=SOLUTION, exercise=bug.exercise, first_failure=True,
+            )  # fmt: skip
+        where = f"bug {bug.number} ({bug.exercise}, {day.bugs.name}:{bug.line})"
+        if result.problems:
+            found.append(f"{where} cannot be graded: {result.problems[0].message}")
+        elif not any(t.outcome == "failed" for t in result.tests):
+            found.append(f"{where} is rejected by no test: replaces {bug.find.strip()!r}")
+    return found
+
+
+def check_material(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
+    """The lesson's blocks run and print what the lesson shows; the visible examples pass."""
+    events: list[Event] = []
+    request = Request(
+        day.track, day.number, SOLUTION, seed=seed, device=device, test_file=str(MATERIAL)
+    )
+    attempt(request, launcher, events.append)
+    found = []
+    for event in events:
+        if event.kind in ("failed", "died", "broken"):
+            failure = event.data["failure"]
+            found.append(f"{event.exercise or 'lesson'}: {failure['message']}")
+    if not any(e.kind == "passed" for e in events) and not found:
+        found.append("neither a lesson nor an example ran")
+    return found
+
+
+CHECKS = {
+    "reference": check_reference,
+    "stub": check_stub,
+    "bugs": check_bugs,
+    "lesson": check_material,
+}
+
+
+def count_words(markdown: str) -> int:
+    """Words of prose: code blocks, tables and formulas are not counted."""
+    prose = re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^\|.*$", "", prose, flags=re.MULTILINE)
+    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", "", prose, flags=re.DOTALL)
+    return len(re.findall(r"[A-Za-zÀ-ÿ0-9][\w’'\-.]*", prose))
+
+
+def _run(
+    day: Day,
+    launcher: Launcher,
+    impl: str,
+    seed: int,
+    device: str,
+    prior: str = "auto",
+    exercise: str = "",
+    first_failure: bool = False,
+) -> DayResult:
+    request = Request(
+        day.track, day.number, impl, prior, exercise, seed, device, first_failure=first_failure
+    )
+    return run(request, launcher)
+
+
+def _untyped(day: Day, exercises: tuple[Exercise, ...]) -> list[str]:
+    """Exercises whose public functions lack annotations; kernels are typed by Triton."""
+    found = []
+    names = {e.name for e in exercises}
+    for node in ast.parse(read_source(day.solution)).body:
+        functions = (
+            [n for n in node.body if isinstance(n, ast.FunctionDef)]
+            if isinstance(node, ast.ClassDef)
+            else [node]
+        )
+        if getattr(node, "name", "") not in names:
+            continue
+        for function in functions:
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            arguments = function.args
+            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            bare = [a.arg for a in every if a.annotation is None and a.arg not in ("self", "cls")]
+            if bare or (function.returns is None and function.name != "__init__"):
+                what = ", ".join(bare) or "what it returns"
+                found.append(f"{function.name} (line {function.lineno}) has no type for {what}")
+    return found
+
+
+def _too_few_bugs(day: Day, exercises: tuple[Exercise, ...]) -> list[str]:
+    try:
+        bugs = load_bugs(day.bugs, read_source(day.solution)).bugs
+    except CurriculumError as error:
+        return [str(error)]
+    counts = {e.name: sum(b.exercise == e.name for b in bugs) for e in exercises}
+    return [f"{n} has {c} known bug(s): it needs {BUGS}" for n, c in counts.items() if c < BUGS]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""

@@ -1,0 +1,69 @@
+"""``make verify``: every check of every day asked for, and a line for each."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+
+from harness.cli.options import check_choice, seed_of
+from harness.curriculum import Day, find_day, find_track, find_tracks
+from harness.run import Cold, Launcher
+from harness.verify import checks
+
+
+def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) -> int:
+    """→ exit code 0 if every day asked for is proved."""
+    check_choice("DEVICE", device, ("auto", "cpu", "cuda"))
+    fixed = seed_of(seed or "0")
+    days = [find_day(track, number)] if number else _days(track)
+    report: dict[str, dict[str, list[str]]] = {}
+    with ExitStack() as stack:
+        launchers: dict[str, Launcher] = {}
+        for day in days:
+            if day.track not in launchers:
+                launchers[day.track] = _launcher(day.track, device, stack)
+            report[day.key] = verify_day(day, launchers[day.track], fixed, device)
+            if not as_json:
+                _print(day, report[day.key])
+    failed = [key for key, found in report.items() if any(found.values())]
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        print(f"\n{len(days) - len(failed)} of {len(days)} days are proved.")
+    return 1 if failed else 0
+
+
+def verify_day(
+    day: Day, launcher: Launcher, seed: int = 0, device: str = "auto"
+) -> dict[str, list[str]]:
+    """What each check found."""
+    found = {"form": checks.check_form(day)}
+    for name, check in checks.CHECKS.items():
+        found[name] = check(day, launcher, seed, device)
+    return found
+
+
+def _days(track: str) -> list[Day]:
+    tracks = [find_track(track)] if track else find_tracks()
+    return [day for t in tracks for day in t.days]
+
+
+def _launcher(track: str, device: str, stack: ExitStack) -> Launcher:
+    import os
+
+    if not hasattr(os, "fork"):
+        return Cold()
+    from harness.run.warm import Warm
+
+    return stack.enter_context(Warm(track, device))
+
+
+def _print(day: Day, found: dict[str, list[str]]) -> None:
+    wrong = sum(map(len, found.values()))
+    print(f"{day.key}  {day.title}: {'proved' if not wrong else f'{wrong} finding(s)'}")
+    for check, sentences in found.items():
+        for sentence in sentences:
+            first, *rest = sentence.splitlines()
+            print(f"  {check}: {first}")
+            for line in rest[:12]:
+                print(f"      {line}")

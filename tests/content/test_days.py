@@ -1,0 +1,44 @@
+"""Every day is proved: its reference, its stub, its known bugs, its lesson and its form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from harness.curriculum import Day, find_tracks
+from harness.run.warm import Warm
+from harness.verify import checks
+
+DAYS = [day for track in find_tracks() for day in track.days]
+SEED = int(os.environ.get("SEED") or 0)
+DEVICE = os.environ.get("DEVICE") or "auto"
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[dict[str, Warm]]:
+    """A warm process a track, made when the first day of the track comes to this worker."""
+    made: dict[str, Warm] = {}
+    yield made
+    for launcher in made.values():
+        launcher.close()
+
+
+def launcher_for(day: Day, warm: dict[str, Warm]) -> Warm:
+    if day.track not in warm:
+        warm[day.track] = Warm(day.track, DEVICE)
+    return warm[day.track]
+
+
+@pytest.mark.parametrize("check", checks.CHECKS)
+@pytest.mark.parametrize("day", DAYS, ids=lambda day: day.key)
+def test_day(day: Day, check: str, warm: dict[str, Warm]) -> None:
+    found = checks.CHECKS[check](day, launcher_for(day, warm), SEED, DEVICE)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("day", DAYS, ids=lambda day: day.key)
+def test_form(day: Day) -> None:
+    found = checks.check_form(day)
+    assert not found, "\n".join(found)
