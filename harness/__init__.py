@@ -1,4 +1,4 @@
-"""The tool that grades, measures and proves the days. ``python -m harness --help`` lists its commands."""
+"""The tool that grades, measures and proves the days; ``python -m harness --help`` says how."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three things that travel through the harness: a request, its events, and the result they fold into.
+"""What travels through the harness: a request, its events, and the result they fold into.
 
 Plain data with a JSON form, standard library only: the parent process, the child that grades, the
 screen and every report speak in these.

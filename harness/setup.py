@@ -38,7 +38,7 @@ def create(folder, cpu):
         print("Removing %s, which an earlier set-up left unfinished." % folder)
         shutil.rmtree(folder)
     if fresh:
-        print("Setting up %s (once; torch is large, this takes some minutes) …" % folder, flush=True)
+        print("Setting up %s (once; torch is large: some minutes) …" % folder, flush=True)
     else:
         print("requirements.txt has changed: updating %s …" % folder, flush=True)
     try:
@@ -79,8 +79,8 @@ def run(command, doing):
     if code:
         stop(
             "\nSet-up failed while %s (see above). Nothing half-made is left behind.\n"
-            "Check the network and the free disk space (10 GB with CUDA, 3 GB without: TORCH=cpu),\n"
-            "on Debian or Ubuntu that python3-venv is installed, and run the same command again."
+            "Check the network, the free disk space (10 GB, or 3 GB with TORCH=cpu) and,\n"
+            "on Debian or Ubuntu, that python3-venv is installed. Then run the same command again."
             % doing
         )
 

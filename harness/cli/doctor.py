@@ -78,7 +78,9 @@ def _packages() -> list[Finding]:
             findings.append(Finding(name, "not installed", how, needed))
             continue
         same = version.split("+")[0] == pinned
-        remedy = "" if same else f"the project is proved with {pinned}; pip install -r requirements.txt"
+        remedy = (
+            "" if same else f"the project is proved with {pinned}; pip install -r requirements.txt"
+        )
         findings.append(Finding(name, version, remedy, needed=False))
     return findings
 
@@ -91,7 +93,9 @@ def _torch() -> Finding:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
     if torch.cuda.is_available():
         capability = "".join(map(str, torch.cuda.get_device_capability()))
-        return Finding("torch build", f"{build}, sees {torch.cuda.get_device_name()} (sm_{capability})")
+        return Finding(
+            "torch build", f"{build}, sees {torch.cuda.get_device_name()} (sm_{capability})"
+        )
     if _driver() and not torch.version.cuda:
         return Finding(
             "torch build", build, "this machine has an NVIDIA driver: pip install torch==2.13.0 "
@@ -108,7 +112,9 @@ def _gpu() -> Finding:
             gpus = nvml.gpus()
     except NvmlUnavailable as reason:
         remedy = str(reason) if os.path.exists("/dev/nvidiactl") else ""
-        return Finding("NVIDIA driver", "none" if not remedy else "not usable", remedy, needed=False)
+        return Finding(
+            "NVIDIA driver", "none" if not remedy else "not usable", remedy, needed=False
+        )
     names = ", ".join(gpu.name for gpu in gpus)
     driver = gpus[0].driver if gpus else "?"
     major = int(driver.split(".")[0]) if driver[:1].isdigit() else 0

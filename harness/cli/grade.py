@@ -135,14 +135,10 @@ def _report(results: list[DayResult], options: Options) -> None:
 
     from harness.screen.day import show
 
-    for result in results:
-        show(result, _console(Console), options.verbose)
-
-
-def _console(kind: type) -> object:
-    """80 columns where the output is no terminal, so that logs read alike everywhere."""
+    # 80 columns where the output is no terminal, so that logs read alike everywhere
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 80
-    return kind(width=width, highlight=False)
+    for result in results:
+        show(result, Console(width=width, highlight=False), options.verbose)
 
 
 def _line(result: DayResult) -> None:
@@ -170,7 +166,9 @@ def _print_days(track: Track) -> None:
         else:
             state = "file missing"
         print(f"  {day.number:>2}  {day.title:<44} {state}")
-    print(f"\nmake {track.name} DAY=1 grades a day; make lesson TRACK={track.name} DAY=1 teaches it.")
+    print(
+        f"\nmake {track.name} DAY=1 grades a day; make lesson TRACK={track.name} DAY=1 teaches it."
+    )
 
 
 def _exit_code(results: list[DayResult]) -> int:

@@ -24,7 +24,7 @@ from typing import Any
 
 from harness.curriculum.errors import CurriculumError
 from harness.curriculum.markers import Exercise, exercises_of
-from harness.curriculum.source import comments_of, normalised, read_source, split_lines
+from harness.curriculum.source import comments_of, normalised, read_source, split_lines, syntax_tree
 
 _SHORTEST_EXPLANATION = 20  # characters: below that it explains nothing
 
@@ -83,7 +83,7 @@ def load_bugs(path: Path, solution_source: str) -> Bugs:
         for number, line, fields in _entries(tables, "equivalent", "because", text, path)
     ]
     entries: list[Bug | Equivalent] = [*bugs, *equivalents]
-    original = ast.dump(ast.parse(normalised(solution_source)))
+    original = ast.dump(syntax_tree(solution_source))
     for entry in entries:
         changed = _apply(solution_source, entry, exercises, path)
         _check(entry, changed, original, path)
@@ -152,7 +152,7 @@ def _entries(
 
 def _check(entry: Bug | Equivalent, changed: str, original: str, path: Path) -> None:
     try:
-        tree = ast.parse(normalised(changed))
+        tree = syntax_tree(changed)
     except SyntaxError as error:
         message = f"its result is not valid Python: line {error.lineno} of the day: {error.msg}"
         raise _error(entry, message, path) from error

@@ -90,12 +90,14 @@ def read_doc(source: str, path: Path) -> DayDoc:
     text = normalised(source)
     if match := _DOCSTRING.match(text):
         first_line = text.count("\n", 0, match.start(1)) + 1
-        return parse_docstring(ast.literal_eval(match[1]), path, first_line)
-    tree = parse(text, path)
+        tree = parse(match[1], path)
+    else:
+        first_line = 1
+        tree = parse(text, path)
     doc = ast.get_docstring(tree, clean=False)
     if doc is None:
         raise CurriculumError(path, 1, "the day has no docstring")
-    return parse_docstring(doc, path, tree.body[0].lineno)
+    return parse_docstring(doc, path, first_line + tree.body[0].lineno - 1)
 
 
 def find_tracks(root: Path = ROOT) -> list[Track]:

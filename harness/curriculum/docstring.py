@@ -145,7 +145,7 @@ class _Reader:
         while self.at < len(self.lines) and self.lines[self.at] != label:
             self.at += 1
         if self.at == len(self.lines):
-            raise self.error(f"it has no line '{label}'")
+            raise self.error(f"no line '{label}' follows", max(start - 1, 0))
         body = "\n".join(self.lines[start : self.at]).strip("\n")
         if not body:
             message = "the idea (a paragraph or a drawing) is missing before 'Hints:'"

@@ -27,7 +27,14 @@ from harness.curriculum.definitions import (
     last_line,
 )
 from harness.curriculum.errors import CurriculumError
-from harness.curriculum.source import Comment, comments_of, normalised, notes_of, split_lines
+from harness.curriculum.source import (
+    Comment,
+    comments_of,
+    normalised,
+    notes_of,
+    split_lines,
+    syntax_tree,
+)
 
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
@@ -65,7 +72,7 @@ class Exercise:
 def parse(source: str, path: str | Path) -> ast.Module:
     """The syntax tree; a syntax error becomes a ``CurriculumError``."""
     try:
-        return ast.parse(normalised(source))
+        return syntax_tree(source)
     except SyntaxError as error:
         message = f"this is not valid Python: {error.msg}"
         raise CurriculumError(path, error.lineno or 1, message) from error
@@ -237,9 +244,11 @@ def _enclosing(
         if first_line(statement) < begin.line or last_line(statement) > end.line:
             raise splits
         covered.update(range(first_line(statement), last_line(statement) + 1))
-    if not code <= covered:  # an else, an except, a closing bracket: half a statement
-        raise splits
     line = lines[first_line(touched[0]) - 1]
+    # What no statement covers is half of one: an else, an except, a closing bracket. An elif is
+    # a statement of its own in the tree, yet half of one in the text.
+    if not code <= covered or re.match(r"\s*elif\b", line):
+        raise splits
     indentation = line[: len(line) - len(line.lstrip())].removeprefix("\ufeff")
     for marker in (begin, end):
         if marker.before != indentation:

@@ -6,10 +6,14 @@ first takes ``normalised(text)``, which has the same line numbers.
 
 from __future__ import annotations
 
+import ast
 import re
+import warnings
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
+
+from harness.curriculum.errors import CurriculumError
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z")
 
@@ -55,7 +59,12 @@ class Note:
 
 def read_source(path: Path) -> str:
     """The file's text with its line endings as they are (``read_text`` would change them)."""
-    return path.read_bytes().decode("utf-8")
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CurriculumError(path, line, "this is not UTF-8 text: save it as UTF-8") from error
 
 
 def write_source(path: Path, text: str) -> None:
@@ -83,6 +92,21 @@ def ending_of(line: str) -> str:
 def normalised(text: str) -> str:
     """The same lines, ended by ``"\\n"``, without a byte order mark."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def syntax_tree(text: str) -> ast.Module:
+    """``ast.parse`` that says SyntaxError whatever is wrong with the text, and warns of nothing:
+    an invalid escape is for the run to warn of, not for whoever counts exercises."""
+    text = normalised(text)
+    if "\0" in text:  # of which ast says no line, and before Python 3.12 ValueError
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise SyntaxError("there is a null byte", ("<day>", line, 1, None))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except (RecursionError, MemoryError) as error:
+        raise SyntaxError("an expression is nested too deeply", ("<day>", 1, 1, None)) from error
 
 
 def comments_of(text: str) -> list[Comment]:

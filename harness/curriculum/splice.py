@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass
 
 from harness.curriculum.definitions import definitions_of, exercise_owning
 from harness.curriculum.errors import UnknownExercise
-from harness.curriculum.source import newline_of, normalised, split_lines
+from harness.curriculum.source import newline_of, normalised, split_lines, syntax_tree
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def reset_exercise(learner_source: str, stub_source: str, exercise: str) -> str:
     exercise, its SyntaxError is raised.
     """
     stub_lines = split_lines(stub_source)
-    stub_definitions = definitions_of(ast.parse(normalised(stub_source)), stub_source)
+    stub_definitions = definitions_of(syntax_tree(stub_source), stub_source)
     stub = [_Piece(d.name, d.start, d.end) for d in stub_definitions]
     parts = [d.name for d in stub_definitions if exercise_owning(d, stub_definitions) == exercise]
     if exercise not in parts:
@@ -92,7 +91,7 @@ def _insert(
 
 def _pieces(text: str, exercise: str) -> list[_Piece]:
     try:
-        tree = ast.parse(normalised(text))
+        tree = syntax_tree(text)
     except SyntaxError:
         pieces = _pieces_by_column(normalised(text))
         if not any(piece.name == exercise for piece in pieces):

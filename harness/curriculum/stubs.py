@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.curriculum.definitions import DEFINITIONS, FUNCTIONS
 from harness.curriculum.errors import CurriculumError
 from harness.curriculum.markers import exercises_of
-from harness.curriculum.source import ending_of, normalised, split_lines
+from harness.curriculum.source import ending_of, normalised, split_lines, syntax_tree
 
 _OWNER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -59,8 +59,8 @@ def untouched(learner_source: str, solution_source: str, path: str | Path) -> fr
 
     Raises SyntaxError for a learner's file that is not valid Python.
     """
-    learner = _shapes(ast.parse(normalised(learner_source)))
-    stub = _shapes(ast.parse(normalised(generate_stub(solution_source, path))))
+    learner = _shapes(syntax_tree(learner_source))
+    stub = _shapes(syntax_tree(generate_stub(solution_source, path)))
     same = set()
     for exercise in exercises_of(solution_source, path):
         parts = {exercise.name, *(answer.owner.split(".")[0] for answer in exercise.answers)}
@@ -92,7 +92,7 @@ def unfinished(learner_source: str) -> set[str]:
                 if isinstance(child, (ast.Return, ast.Raise, ast.Break, ast.Continue)):
                     break
 
-    visit(ast.parse(normalised(learner_source)), (), False)
+    visit(syntax_tree(learner_source), (), False)
     return names
 
 

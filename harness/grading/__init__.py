@@ -1,1 +1,1 @@
-"""What runs inside the process that grades: the import finder, the pytest plugin, and the guards."""
+"""What runs inside the process that grades: import finder, pytest plugin, guards."""

@@ -15,6 +15,9 @@ from harness.protocol import Event, Failure, Request
 PRINTED_BYTES = 256 * 1024**2
 """No file that graded code writes, its captured print-out included, may grow beyond this."""
 
+UNUSED = ("cacheprovider", "logging", "unraisableexception", "threadexception", "doctest")
+"""pytest's own plugins that a day does not need; they cost half a second of a quick day."""
+
 
 def grade(request: Request, descriptor: int) -> int:
     """Run the day's tests and send what happens to ``descriptor``. → pytest's exit status."""
@@ -28,11 +31,11 @@ def grade(request: Request, descriptor: int) -> int:
     os.chdir(ROOT)
     events = Events(descriptor)
     test_file = request.test_file or str(Day(request.track, request.day).tests)
-    arguments = [
-        test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=short",
-        "-p", "no:cacheprovider", "-p", "timeout", "-p", "_hypothesis_pytestplugin",
-        f"--hypothesis-seed={request.seed}",
-    ]  # fmt: skip
+    arguments = [test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=short"]
+    arguments += [f"--hypothesis-seed={request.seed}", "-p", "_hypothesis_pytestplugin"]
+    arguments += ["-p", "timeout"]
+    for plugin_name in UNUSED:
+        arguments += ["-p", f"no:{plugin_name}"]
     if request.first_failure:
         arguments.append("-x")
     if request.passthrough:
@@ -41,8 +44,15 @@ def grade(request: Request, descriptor: int) -> int:
         status = int(pytest.main(arguments, plugins=[_Session(request, events)]))
     except SystemExit as stop:  # pytest lets one through that a file raises at its import
         message = f"called sys.exit({stop.code!r}) while it was imported"
-        events.send(_broken(message, *_raised_at(stop, plugin.finder.source_file(
-            Day(request.track, request.day), request.impl).name)))
+        events.send(
+            _broken(
+                message,
+                *_raised_at(
+                    stop,
+                    plugin.finder.source_file(Day(request.track, request.day), request.impl).name,
+                ),
+            )
+        )
         status = 1
     events.send(Event("finished", data={"gpu": _gpu(request)}))
     return status
@@ -70,7 +80,7 @@ def _limit() -> None:
     except ImportError:  # Windows
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ceiling = PRINTED_BYTES if hard == resource.RLIM_INFINITY else min(PRINTED_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ceiling, hard))
 

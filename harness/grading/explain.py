@@ -27,9 +27,7 @@ def context_is_dead(error: BaseException) -> bool:
     return any(_DEAD_CONTEXT.search(str(e)) for e in _chain(error))
 
 
-def failure_of(
-    error: BaseException, graded: GradedDay, tb: TracebackType | None = None
-) -> Failure:
+def failure_of(error: BaseException, graded: GradedDay, tb: TracebackType | None = None) -> Failure:
     """The failure that ``error``, raised in a test of ``graded`` or at its import, amounts to."""
     error = _innermost(error)
     reason, message = _words(error, graded)
@@ -104,9 +102,7 @@ def _assertion_text(error: AssertionError) -> str:
     return sentence or text or "a check failed"
 
 
-def _place(
-    error: BaseException, graded: GradedDay, tb: TracebackType | None
-) -> tuple[str, int]:
+def _place(error: BaseException, graded: GradedDay, tb: TracebackType | None) -> tuple[str, int]:
     """The innermost line of the graded file on the way to the error."""
     own = str(graded.file)
     if isinstance(error, SyntaxError) and error.filename:

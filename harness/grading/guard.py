@@ -18,12 +18,33 @@ from typing import Any
 
 # Allocation and memset: what a launcher may do besides viewing and launching.
 ALLOCATES = frozenset(
-    "empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like "
-    "new_zeros ones ones_like new_ones full full_like new_full scalar_tensor fill zero "
-    "lift_fresh detach alias local_scalar_dense".split()
+    [
+        "empty",
+        "empty_like",
+        "empty_strided",
+        "empty_permuted",
+        "new_empty",
+        "new_empty_strided",
+        "zeros",
+        "zeros_like",
+        "new_zeros",
+        "ones",
+        "ones_like",
+        "new_ones",
+        "full",
+        "full_like",
+        "new_full",
+        "scalar_tensor",
+        "fill",
+        "zero",
+        "lift_fresh",
+        "detach",
+        "alias",
+        "local_scalar_dense",
+    ]
 )
 _EMPTY = frozenset(
-    "empty empty_like empty_strided empty_permuted new_empty new_empty_strided".split()
+    ["empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"]
 )
 POISON = 0x5EED
 """What integers start as; small types keep its low bits."""
@@ -65,6 +86,11 @@ def guard(
             return func(*args, **(kwargs or {}))
 
     class Operators(TorchDispatchMode):
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            # torch asks this at the first call, and imports torch._dynamo (1 to 2 s) to obey a yes
+            return "torch._dynamo" in sys.modules
+
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:

@@ -1,4 +1,4 @@
-"""When a wrong answer behaves as a known bug does on the same inputs, the bug's sentence is shown."""
+"""When a wrong answer does what a known bug does on the same inputs, shows the bug's sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.grading import finder
 def what_a_known_bug_says(
     day: Day, exercise: str, item: Any, error: BaseException, choice: finder.Choice
 ) -> str:
-    """Run the failed test with each known bug of ``exercise``; "" if none fails as ``error`` does."""
+    """Run the failed test with each known bug of ``exercise``; "" if none fails alike."""
     if not day.bugs.exists():
         return ""
     source = day.solution.read_text(encoding="utf-8")
@@ -64,8 +64,10 @@ def _alike(bug: BaseException | None, mine: BaseException) -> bool:
 def _equal(a: Any, b: Any) -> bool:
     import numpy as np
 
-    arrays = [np.asarray(v.detach().cpu().double() if hasattr(v, "detach") else v) for v in (a, b)]
-    if arrays[0].shape != arrays[1].shape:
-        return False
+    one, other = (
+        np.asarray(v.detach().cpu().double() if hasattr(v, "detach") else v) for v in (a, b)
+    )
     # Two people who make the same mistake still round differently.
-    return bool(np.allclose(*arrays, rtol=1e-3, atol=1e-6, equal_nan=True))
+    return one.shape == other.shape and bool(
+        np.allclose(one, other, rtol=1e-3, atol=1e-6, equal_nan=True)
+    )

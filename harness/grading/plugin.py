@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import sys
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,21 @@ class GradedDay:
         return zlib.crc32(f"{self.request.seed}:{name}".encode())
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What ``@exercise`` says of a test (harness.testing.marks)."""
+
+    exercise: str
+    ban: tuple[str, ...]
+    allow: tuple[str, ...]
+    gpu: bool | str | None
+    seconds: float
+    inplace: bool
+
+
 _GRADER = pytest.StashKey[Grader]()
 _DAY = pytest.StashKey[GradedDay]()
+_RULE = pytest.StashKey[Rule]()
 _METER = pytest.StashKey[Any]()
 
 
@@ -127,6 +141,10 @@ def prepare(track: str, wanted: str) -> Any:
     return device
 
 
+def _is_day_file(path: Path) -> bool:
+    return bool(re.fullmatch(r"day\d+\.py", path.name)) and path.parent.parent.name == "tracks"
+
+
 def _before_import(module_path: Path, grader: Grader, graded: GradedDay) -> None:
     """Before a day's tests are imported: its device and its choice of files."""
     from harness.measure.device import DeviceError
@@ -148,7 +166,8 @@ def _before_import(module_path: Path, grader: Grader, graded: GradedDay) -> None
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     grader = config.stash[_GRADER]
-    keep, drop = [], []
+    keep: list[pytest.Item] = []
+    drop: list[pytest.Item] = []
     for item in items:
         graded = grader.day_of(item.path)
         if graded is None:
@@ -160,14 +179,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(
                 f"{item.path}: {item.name} names no exercise: decorate it with @exercise(...)"
             )
+        rule = item.stash[_RULE] = Rule(*mark.args, **mark.kwargs)
         request = graded.request
         unwanted = (
-            (request.exercise and mark.args[0] != request.exercise)
+            (request.exercise and rule.exercise != request.exercise)
             or (request.tests and item.name not in request.tests)
             or item.name in request.skip
         )
         (drop if unwanted else keep).append(item)
-        item.add_marker(pytest.mark.timeout(mark.kwargs["seconds"], method=_timeout_method()))
+        item.add_marker(pytest.mark.timeout(rule.seconds, method=_timeout_method()))
     if drop:
         config.hook.pytest_deselected(items=drop)
         items[:] = keep
@@ -188,12 +208,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 },
             )
         )
-    names = [(i.name, i.get_closest_marker("exercise").args[0]) for i in items if _DAY in i.stash]
+    names = [(i.name, i.stash[_RULE].exercise) for i in items if _RULE in i.stash]
     grader.events.send(Event("collected", data={"tests": names}))
 
 
 def _timeout_method() -> str:
-    return "signal" if hasattr(__import__("signal"), "SIGALRM") else "thread"
+    return "signal" if hasattr(signal, "SIGALRM") else "thread"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -203,6 +223,9 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
     graded = grader.day_of(collector.path) if isinstance(collector, pytest.Module) else None
     if graded is not None:
         _before_import(collector.path, grader, graded)
+    elif isinstance(collector, pytest.Module) and _is_day_file(collector.path):
+        # the visible examples: `pytest day13.py` needs the device, and nothing else
+        prepare(collector.path.parent.name, os.environ.get("DEVICE") or "auto")
     report = yield
     call = getattr(report, "call", None)
     if report.failed and graded is not None and call and call.excinfo:
@@ -220,12 +243,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     grader = item.config.stash[_GRADER]
     finder.enter(graded.choice)
-    mark = item.get_closest_marker("exercise")
-    limit = {"seconds": mark.kwargs["seconds"]}
-    grader.events.send(Event("started", item.name, mark.args[0], limit))
+    rule = item.stash[_RULE]
+    limit = {"seconds": rule.seconds}
+    grader.events.send(Event("started", item.name, rule.exercise, limit))
     from harness.measure.device import skip_reason
 
-    needs = mark.kwargs["gpu"] or item.get_closest_marker("large") is not None
+    needs = rule.gpu or item.get_closest_marker("large") is not None
     reason = skip_reason(grader.device, needs) if needs else None
     if reason:
         pytest.skip(reason)
@@ -238,8 +261,8 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
         return (yield)
     from harness.measure.memory import Meter
 
-    mark = pyfuncitem.get_closest_marker("exercise")
-    name = mark.args[0]
+    rule = pyfuncitem.stash[_RULE]
+    name = rule.exercise
     if name in graded.borrowed:
         raise AssertionError(f"`{name}` is a library's function under another name: write it here.")
     grader = pyfuncitem.config.stash[_GRADER]
@@ -250,8 +273,7 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
     try:
         with (
             meter,
-            guard(files, _others(pyfuncitem.path), mark.kwargs["ban"], mark.kwargs["allow"],
-                  kernels_only),
+            guard(files, _others(pyfuncitem.path), rule.ban, rule.allow, kernels_only),
         ):
             result = yield
     except Exception as error:
@@ -265,7 +287,7 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
                 error.says = says  # type: ignore[attr-defined]
         raise
     rng = pyfuncitem.funcargs.get("rng")
-    if rng is not None and not mark.kwargs["inplace"]:
+    if rng is not None and not rule.inplace:
         changed = rng.changed()
         if changed:
             raise AssertionError(f"`{name}` changed {changed[0]}: inputs must come back unchanged.")
@@ -288,7 +310,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, A
     if graded is None:
         return report
     events = item.config.stash[_GRADER].events
-    exercise = item.get_closest_marker("exercise").args[0]
+    exercise = item.stash[_RULE].exercise
     if report.skipped and report.when in ("setup", "call"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = reason.removeprefix("Skipped: ")

@@ -115,8 +115,8 @@ def _follow(
     if not finished:
         reason, message = killed or _how_it_ended(status, seen)
         # what a learner needs of a crash is in the last lines: faulthandler's, or the driver's
-        file, line = _crash_place(seen.output, request)
-        failure = Failure(reason, message, file, line, detail=seen.output[-3000:])
+        file, number = _crash_place(seen.output, request)
+        failure = Failure(reason, message, file, number, detail=seen.output[-3000:])
         note(Event("died", seen.running, seen.exercise, {"failure": asdict(failure)}))
 
 
@@ -160,7 +160,7 @@ def _over_limit(
     if now - since > seen.limit + GRACE:
         where = "was" if seen.running else "the file was still being imported and was"
         return "timeout", (
-            f"{where} stopped after {now - since:.0f} s without an answer: a loop that does not end?"
+            f"{where} stopped after {now - since:.0f} s: is there a loop that does not end?"
         )
     used = _resident_bytes(process.pid)
     if used > ceiling:

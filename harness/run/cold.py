@@ -51,4 +51,11 @@ class _Child:
 
 def quiet() -> dict[str, str]:
     """Keep the plugins and options of the learner's own pytest out of grading."""
-    return {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONUNBUFFERED": "1", "PYTEST_ADDOPTS": ""}
+    # The last two keep torch's profiler and allocator from printing between the results.
+    return {
+        "KINETO_LOG_LEVEL": "6",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTEST_ADDOPTS": "",
+    }

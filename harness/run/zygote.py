@@ -6,7 +6,9 @@ with the child's pid and, later, its exit status.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -18,7 +20,7 @@ from harness.protocol import Request
 
 
 def warm_up(track: str, device: str) -> None:
-    """Import what every run of the track imports. Nothing here may start a thread or touch a GPU."""
+    """Import what every run of the track imports; start no thread and touch no GPU."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # is_available() without a CUDA context
     import hypothesis  # noqa: F401
@@ -30,15 +32,14 @@ def warm_up(track: str, device: str) -> None:
     from harness.grading import plugin
     from harness.measure.device import DeviceError
 
-    try:
+    with contextlib.suppress(DeviceError):  # the run itself will say it
         plugin.prepare(track, device)
-    except DeviceError:
-        pass  # the run itself will say it
 
 
 def serve(track: str, device: str, descriptor: int) -> None:
     _die_with_parent()
     warm_up(track, device)
+    gc.freeze()  # the forks' collections need not walk torch, nor copy its pages
     with socket.socket(fileno=descriptor) as connection:
         while True:
             line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)

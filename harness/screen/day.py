@@ -29,7 +29,7 @@ def show(result: DayResult, console: Console, verbose: bool = False) -> None:
         width = max((len(e.name) for e in result.exercises), default=0)
         for exercise in result.exercises:
             _exercise(exercise, width, console, verbose)
-    _foot(result, console)
+    _foot(result, console, verbose)
 
 
 def _head(result: DayResult, console: Console) -> None:
@@ -110,7 +110,7 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
         console.print(Text(textwrap.indent(failure.detail, "        "), style="dim"))
 
 
-def _foot(result: DayResult, console: Console) -> None:
+def _foot(result: DayResult, console: Console, verbose: bool) -> None:
     done = sum(e.status == "passed" for e in result.exercises)
     parts = [
         f"{done} of {len(result.exercises)} exercises",
@@ -120,7 +120,7 @@ def _foot(result: DayResult, console: Console) -> None:
     if result.skipped:
         parts.insert(1, f"{len(result.skipped)} tests skipped")
     console.print()
-    _paragraph(device_line(result), console, "", style="dim")
+    _paragraph(device_line(result, verbose), console, "", style="dim")
     for line in _gpu_lines(result.gpu):
         _paragraph(line, console, "", style="dim")
     console.print(Text(" · ".join(parts), style="bold green" if result.passed else "bold"))
@@ -128,14 +128,15 @@ def _foot(result: DayResult, console: Console) -> None:
         _paragraph(line, console, "")
 
 
-def device_line(result: DayResult) -> str:
+def device_line(result: DayResult, verbose: bool = False) -> str:
     device = result.device
     if not device:
         return ""
     if device.get("kind") == "cuda":
         return f"Device: {device['name']} (sm_{_capability(device)})"
     if result.track == "triton":
-        return "Device: CPU, on Triton's interpreter: checked, not timed."
+        line = "Device: CPU, on Triton's interpreter: checked, not timed."
+        return "\n".join([line, *device.get("notes", [])]) if verbose else line
     return f"Device: CPU ({device.get('name', '')})".replace(" ()", "")
 
 
@@ -163,7 +164,7 @@ def _gpu_lines(gpu: dict[str, object]) -> list[str]:
     if reasons:
         lines.append(f"The GPU is held back: {', '.join(reasons)}")  # type: ignore[arg-type]
     problems = gpu.get("problems") or ()
-    return lines + [f"NVML: {p}" for p in problems]  # type: ignore[union-attr,attr-defined]
+    return lines + [f"NVML: {p}" for p in problems]  # type: ignore[attr-defined]
 
 
 def next_step(result: DayResult) -> list[str]:
@@ -180,7 +181,9 @@ def next_step(result: DayResult) -> list[str]:
         return [f"Next: make lesson {day}, then write the answers in {file}"]
     wrong = next((e for e in result.exercises if e.status == "wrong"), None)
     todo = wrong or next((e for e in result.exercises if e.status == "not started"), None)
-    return [f"Next: {todo.name} (make {result.track} DAY={result.day} EX={todo.name})"] if todo else []
+    return (
+        [f"Next: {todo.name} (make {result.track} DAY={result.day} EX={todo.name})"] if todo else []
+    )
 
 
 def _exists(result: DayResult, ahead: int) -> bool:

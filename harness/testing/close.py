@@ -70,15 +70,18 @@ def close(
     Torch tensors, numpy arrays or numbers; ``expected`` in float64 where possible. The tolerance
     of an element is ::
 
-        factor * (eps(dtype) * |expected| + eps(compute) * sqrt(terms) * scale) + tiny
+        factor * (eps(dtype) * |expected| + eps(compute) * sqrt(terms) * partial) + tiny
+        partial = max(|expected|, sqrt(terms) * scale)
 
     ``dtype``: what ``actual`` must have (default: that of ``expected``). ``compute`` is float64
     for float64 and float32 for all shorter types. ``terms``: how many numbers are added up for
-    one element (K of a matmul). ``scale``: their magnitude, a number or an array that broadcasts
-    (default: ``|expected|``). ``tiny``: the smallest normal number (float16, float8: four of
-    the smallest steps). Integers and bools must be equal. nan equals only nan, inf only the
-    same inf (or a number that the dtype cannot hold). ``tile``: the block of the result that one
-    program owns, so that the message can say which programs are wrong.
+    one element (K of a matmul). ``scale``: their magnitude, a number or an array that broadcasts.
+    Each addition rounds a partial sum; with summands of both signs these grow with the square
+    root of their number, whatever happens to cancel in the end: give ``scale`` there, or right
+    results near zero fail. ``tiny``: the smallest normal number (float16, float8: four of the
+    smallest steps). Integers and bools must be equal. nan equals only nan, inf only the same inf
+    (or a number that the dtype cannot hold). ``tile``: the block of the result that one program
+    owns, so that the message can say which programs are wrong.
     """
     __tracebackhide__ = True
     problem = _other_kind(actual, expected, dtype, name)
@@ -260,8 +263,10 @@ def _wrong_values(
             tolerance = size * 0.0
         else:
             kind = _FLOATS[own]
-            summands = size if scale is None else xp.abs(_wide(scale, like=actual))
-            rounding = kind.eps * size + kind.compute_eps * math.sqrt(terms) * summands
+            partial = size
+            if scale is not None:
+                partial = xp.maximum(size, math.sqrt(terms) * xp.abs(_wide(scale, like=actual)))
+            rounding = kind.eps * size + kind.compute_eps * math.sqrt(terms) * partial
             tolerance = factor * rounding + kind.tiny
         # Where the dtype cannot hold the right number, its inf is right.
         rounded = want

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import os
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -163,10 +164,11 @@ class _Memory(Protocol):
 
 
 class _CpuMemory:
-    """Torch's CPU allocator, block by block, through the profiler built into torch.
+    """Torch's CPU allocator, block by block, through the core of torch's profiler.
 
-    The older of torch's two profilers hands out every allocation in order for 0.1 ms a call
-    (Kineto: seconds the first time), and sees the temporaries of operators written in C++.
+    It sees the temporaries of operators written in C++, which no Python mode does, and costs half
+    a millisecond a call (``torch.profiler`` itself imports the compiler: seconds). What was there
+    before and is freed meanwhile is not subtracted: the profiler may not know its size.
     """
 
     SMALL = 16  # Python numbers that torch wraps into tensors
@@ -174,12 +176,15 @@ class _CpuMemory:
     def __init__(self) -> None:
         self.peak = self.live = 0
         self._on = False
+        self._sizes: dict[int, int] = {}  # of the blocks that are alive, by address
 
     def resume(self) -> None:
         from torch._C import _autograd, _profiler
 
+        # Read once, at the first use; below, Kineto tells stderr of each start and stop.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")
         config = _profiler.ProfilerConfig(
-            _profiler.ProfilerState.CPU,
+            _profiler.ProfilerState.KINETO,
             False,  # shapes
             True,  # memory
             False,  # stacks
@@ -187,23 +192,37 @@ class _CpuMemory:
             False,  # modules
             _profiler._ExperimentalConfig(),
         )
-        _autograd._enable_profiler_legacy(config)
+        activities = {_profiler.ProfilerActivity.CPU}
+        _autograd._prepare_profiler(config, activities)
+        _autograd._enable_profiler(config, activities)
         self._on = True
 
     def pause(self) -> None:
-        from torch._C import _autograd
+        from torch._C import _autograd, _profiler
 
         self._on = False
-        for thread in _autograd._disable_profiler_legacy():
-            for event in thread:
-                if event.kind() == "memory_alloc":
-                    size = event.cpu_memory_usage()
-                    if abs(size) > self.SMALL:
-                        self.live += size
-                        self.peak = max(self.peak, self.live)
+        if not _autograd._profiler_enabled():
+            raise RuntimeError(
+                "watch() cannot count the memory of a call that uses torch's profiler itself"
+            )
+        blocks = []
+        waiting = list(_autograd._disable_profiler().experimental_event_tree())
+        while waiting:
+            event = waiting.pop()
+            waiting += event.children
+            if event.tag == _profiler._EventType.Allocation:
+                block: Any = event.extra_fields
+                if block.device.type == "cpu" and abs(block.alloc_size) > self.SMALL:
+                    blocks.append((event.start_time_ns, block.ptr, block.alloc_size))
+        for _, address, size in sorted(blocks):
+            self.live -= self._sizes.pop(address, 0)
+            if size > 0:
+                self.live += size
+                self._sizes[address] = size
+                self.peak = max(self.peak, self.live)
 
     def close(self) -> None:
-        if self._on:
+        if self._on and sys.modules["torch"]._C._autograd._profiler_enabled():
             self.pause()
 
 
@@ -260,19 +279,6 @@ class _NumpyMemory:
 # Launches ------------------------------------------------------------------------------------
 
 
-def _resolved(grid: Any, meta: Any) -> Any:
-    return grid(meta) if callable(grid) else grid
-
-
-def _constants(meta: Any, names: Any) -> dict[str, Any]:
-    values = {name: meta[name] for name in names if name in meta}
-    return {name: getattr(value, "value", value) for name, value in values.items()}
-
-
-def _as_tuple(grid: Any) -> tuple[int, ...]:
-    return tuple(int(n) for n in grid) if isinstance(grid, (tuple, list)) else (int(grid),)
-
-
 @contextmanager
 def _launches(record: _Record, meters: list[Any]) -> Iterator[None]:
     """Notes every launch of a Triton kernel, compiled or interpreted."""
@@ -292,76 +298,65 @@ def _launches(record: _Record, meters: list[Any]) -> Iterator[None]:
             if outermost:
                 for meter in meters:
                     meter.resume()
+                # The interpreter leaves a cycle behind that holds the arguments. Only the
+                # youngest objects are looked at: what was there before the call stays.
+                gc.collect(0)
 
     run, bench = jit.JITFunction.run, autotuner.Autotuner._bench
+    interpret = interpreter.InterpretedFunction.run  # also where the interpreter is a mended one
 
-    def counted_run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
-        names = [p.name for p in self.params if p.is_constexpr]
+    def noting(kernel: Any, grid: Any) -> Callable[[Any], Any]:
+        """``grid`` as a function: whoever launches calls it once, with all arguments by name."""
+        counted = not record.hidden
 
-        def noted(meta: Any) -> Any:  # called by run, unless it is a warm-up
-            found = _resolved(grid, meta)
-            if not record.hidden:
-                name, constants = self.fn.__name__, _constants(meta, names)
-                record.launches.append(Launch(name, _as_tuple(found), constants))
+        def noted(meta: Any) -> Any:
+            nonlocal counted
+            found = grid(meta) if callable(grid) else grid
+            # A grid that is none will be refused by the launch itself.
+            if counted and isinstance(found, (tuple, list)) and not _odd(found):
+                counted = False
+                record.launches.append(
+                    Launch(kernel.fn.__name__, tuple(map(int, found)), _constants(kernel.fn, meta))
+                )
             return found
 
-        return run(self, *args, grid=noted, warmup=warmup, **kwargs)
+        return noted
+
+    def counted_run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        return run(self, *args, grid=noting(self, grid), warmup=warmup, **kwargs)
+
+    def hidden_run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        noted = noting(self, grid)
+        with hidden():  # the interpreter's own temporaries and copies
+            return interpret(self, *args, grid=noted, warmup=warmup, **kwargs)
 
     def hidden_bench(self: Any, *args: Any, **kwargs: Any) -> Any:
         with hidden():  # autotuning tries every configuration many times
             return bench(self, *args, **kwargs)
 
-    # Whoever mends the interpreter may have put classes of its own below GridExecutor.
-    executors = [
-        cls for cls in _with_subclasses(interpreter.GridExecutor) if "__call__" in vars(cls)
-    ]
-    calls = {cls: cls.__call__ for cls in executors}
-
-    def counted_call(cls: Any) -> Any:
-        call = calls[cls]
-
-        def interpreted(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if record.hidden:
-                return call(self, *args, **kwargs)
-            grid = self.grid
-            once: list[Any] = []
-
-            def noted(meta: Any) -> Any:
-                found = _resolved(grid, meta)
-                if not once:
-                    once.append(found)
-                    constants = _constants(meta, self.constexprs)
-                    name = getattr(self.fn, "__name__", str(self.fn))
-                    record.launches.append(Launch(name, _as_tuple(found), constants))
-                return found
-
-            self.grid = noted
-            try:
-                with hidden():
-                    return call(self, *args, **kwargs)
-            finally:
-                self.grid = grid
-
-        return interpreted
-
     jit.JITFunction.run = counted_run
+    interpreter.InterpretedFunction.run = hidden_run
     autotuner.Autotuner._bench = hidden_bench
-    for cls in executors:
-        cls.__call__ = counted_call(cls)
     try:
         yield
     finally:
         jit.JITFunction.run = run
+        interpreter.InterpretedFunction.run = interpret
         autotuner.Autotuner._bench = bench
-        for cls in executors:
-            cls.__call__ = calls[cls]
 
 
-def _with_subclasses(cls: Any) -> list[Any]:
-    found = [cls]
-    for sub in cls.__subclasses__():
-        found += _with_subclasses(sub)
-    return found
+def _odd(grid: Any) -> bool:
+    return any(isinstance(n, bool) or not hasattr(n, "__index__") for n in grid)
+
+
+def _constants(function: Any, meta: Any) -> dict[str, Any]:
+    """The arguments that are ``tl.constexpr``."""
+    names = [
+        name
+        for name, kind in function.__annotations__.items()
+        if str(getattr(kind, "__name__", kind)).split(".")[-1] == "constexpr" and name in meta
+    ]
+    return {name: getattr(meta[name], "value", meta[name]) for name in names}
 
 
 # Operators and synchronisations --------------------------------------------------------------

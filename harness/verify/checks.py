@@ -11,6 +11,7 @@ from harness.curriculum import (
     CurriculumError,
     Day,
     Exercise,
+    Track,
     apply_bug,
     generate_stub,
     load_bugs,
@@ -57,6 +58,13 @@ def check_form(day: Day) -> list[str]:
     if day.bugs.exists():
         found += _too_few_bugs(day, exercises)
     return found
+
+
+def readable(day: Day) -> bool:
+    try:
+        return bool(day.exercises and day.doc and generate_stub(_text(day.solution), day.solution))
+    except CurriculumError:
+        return False
 
 
 def check_reference(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
@@ -148,6 +156,17 @@ CHECKS = {
     "bugs": check_bugs,
     "lesson": check_material,
 }
+
+
+def check_stray(track: Track) -> list[str]:
+    """Files in a track's folders that belong to no day: a day is a file in ``solutions``."""
+    days = {day.name for day in track.days}
+    found = []
+    for path in sorted(track.folder.glob("*/*")) + sorted(track.folder.glob("day*.py")):
+        match = re.search(r"day\d+", path.name)
+        if match and match[0] not in days:
+            found.append(f"{path.relative_to(track.folder)} belongs to no day")
+    return found
 
 
 def count_words(markdown: str) -> int:

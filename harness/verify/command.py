@@ -25,11 +25,20 @@ def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) 
             report[day.key] = verify_day(day, launchers[day.track], fixed, device)
             if not as_json:
                 _print(day, report[day.key])
+    if not number:
+        for found in [find_track(track)] if track else find_tracks():
+            stray = checks.check_stray(found)
+            if stray:
+                report[found.name] = {"stray": stray}
+                if not as_json:
+                    print(f"{found.name}: files that belong to no day")
+                    print("\n".join(f"  {sentence}" for sentence in stray))
     failed = [key for key, found in report.items() if any(found.values())]
     if as_json:
         print(json.dumps(report, indent=2))
     else:
-        print(f"\n{len(days) - len(failed)} of {len(days)} days are proved.")
+        proved = sum(day.key not in failed for day in days)
+        print(f"\n{proved} of {len(days)} days are proved.")
     return 1 if failed else 0
 
 
@@ -37,7 +46,9 @@ def verify_day(
     day: Day, launcher: Launcher, seed: int = 0, device: str = "auto"
 ) -> dict[str, list[str]]:
     """What each check found."""
-    found = {"form": checks.check_form(day)}
+    found = {"form": checks.check_form(day), **{name: [] for name in checks.CHECKS}}
+    if not checks.readable(day):
+        return found  # nothing can be run of a day that cannot be read; the form says why
     for name, check in checks.CHECKS.items():
         found[name] = check(day, launcher, seed, device)
     return found

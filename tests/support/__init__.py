@@ -1,0 +1,1 @@
+"""What several of the harness's tests share."""

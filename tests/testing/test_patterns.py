@@ -1,0 +1,243 @@
+"""Every pattern is found where it was planted, whatever the shape; noise is called nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.testing.patterns import Pattern, explain
+
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10}
+
+shapes = st.lists(st.integers(3, 9), min_size=1, max_size=3).map(tuple)
+matrices = st.lists(st.integers(4, 9), min_size=2, max_size=3).map(tuple)
+seeds = st.integers(0, 2**32 - 1)
+dtypes = st.sampled_from(sorted(EPS))
+
+
+def planted(shape, seed, dtype, change) -> tuple[np.ndarray, np.ndarray, Pattern | None]:
+    """(what was returned, what is right, what was found) for values changed in float64."""
+    want = np.random.default_rng(seed).normal(size=shape)
+    got = np.asarray(change(want)).astype(dtype).astype(np.float64)
+    return got, want, explain(got, want, 4 * EPS[dtype] * np.abs(want) + 1e-7 * EPS[dtype])
+
+
+def test_right_results_have_no_pattern():
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    assert explain(x, x, 0.0) is None
+    assert explain(x + 1e-9, x, 1e-8) is None
+    assert explain(np.zeros((0, 3)), np.zeros((0, 3)), 0.0) is None
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(shapes, seeds, dtypes, st.floats(1e-3, 1e3))
+def test_noise_has_no_pattern(shape, seed, dtype, size):
+    rng = np.random.default_rng([seed, 1])
+    _, _, found = planted(shape, seed, dtype, lambda x: rng.normal(size=shape) * size)
+    assert found is None, found
+    # Noise on top of right values is no pattern either: large, or in one place only.
+    _, _, found = planted(shape, seed, dtype, lambda x: x + rng.normal(size=shape) * 0.1)
+    assert found is None, found
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(shapes, seeds, st.integers(5, 200))
+def test_whole_number_noise_has_no_pattern(shape, seed, high):
+    rng = np.random.default_rng(seed)
+    want, got = rng.integers(1, high + 1, size=shape), rng.integers(1, high + 1, size=shape)
+    found = explain(got, want, 0.0)
+    # A handful of small numbers may agree by accident.
+    assert found is None or (found.name == "constant" and got.size < 12), found
+
+
+def roll(axis, step):
+    def change(x):
+        # What comes in at the edge is something else, as when a pointer is off by one.
+        out = np.roll(x, step, axis)
+        edge = (slice(None),) * axis + (slice(0, 1) if step > 0 else slice(-1, None),)
+        out[edge] = np.random.default_rng(7).normal(size=out[edge].shape)
+        return out
+
+    return change
+
+
+def per_row(x):
+    return np.random.default_rng(5).uniform(1.5, 4, size=(*x.shape[:-1], 1))
+
+
+def halves(x):
+    return x * np.where(np.arange(x.shape[-1]) < x.shape[-1] // 2, 0, 1)
+
+
+ANY_SHAPE = {
+    "all nan": lambda x: x * np.nan,
+    "all zero": lambda x: x * 0,
+    "inf": lambda x: x / 0.0,
+    "sign flipped": lambda x: -x,
+    "scaled": lambda x: 0.5 * x,
+    "offset": lambda x: x + 3,
+    "constant": lambda x: x * 0 + 2.5,
+    "reversed": lambda x: np.flip(x, 0),
+}
+MATRIX = {
+    "repeated": lambda x: np.broadcast_to(x[:1], x.shape),
+    "shifted by one": roll(1, 1),
+    "rows scaled": lambda x: x * per_row(x),
+    "rows offset": lambda x: x + per_row(x),
+    "zero in part": halves,
+    "transposed in memory": lambda x: x.swapaxes(-1, -2).reshape(x.shape),
+}
+
+
+@settings(max_examples=15, deadline=None, database=None)
+@given(shape=shapes, seed=seeds, dtype=dtypes)
+@pytest.mark.parametrize("name", ANY_SHAPE)
+def test_found_in_any_shape(name, shape, seed, dtype):
+    if shape == (3,):
+        shape = (5,)  # three numbers are too few to be sure of some of these
+    with np.errstate(all="ignore"):
+        _, _, found = planted(shape, seed, dtype, ANY_SHAPE[name])
+    assert found is not None and found.name == name, found
+
+
+@settings(max_examples=15, deadline=None, database=None)
+@given(shape=matrices, seed=seeds, dtype=dtypes)
+@pytest.mark.parametrize("name", MATRIX)
+def test_found_in_any_matrix(name, shape, seed, dtype):
+    if name == "transposed in memory" and shape[-1] == shape[-2]:
+        name, change = "transposed", MATRIX[name]
+    else:
+        change = MATRIX[name]
+    _, _, found = planted(shape, seed, dtype, change)
+    assert found is not None and found.name == name, found
+
+
+@settings(max_examples=30, deadline=None, database=None)
+@given(matrices, seeds, dtypes, st.data())
+def test_shifts_either_way_along_any_axis(shape, seed, dtype, data):
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    step = data.draw(st.sampled_from([1, -1]))
+    _, _, found = planted(shape, seed, dtype, roll(axis, step))
+    assert found is not None and found.name == "shifted by one"
+    assert ("later" if step > 0 else "earlier") in found.says
+
+
+@settings(max_examples=30, deadline=None, database=None)
+@given(matrices, seeds, dtypes, st.data())
+def test_permuted_slices(shape, seed, dtype, data):
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    a, b = data.draw(st.lists(st.integers(0, shape[axis] - 1), min_size=2, max_size=2, unique=True))
+    order = np.arange(shape[axis])
+    order[[a, b]] = b, a
+    _, _, found = planted(shape, seed, dtype, lambda x: np.take(x, order, axis))
+    assert found is not None and found.name == "permuted", found
+    assert f"2 of the {shape[axis]}" in found.says
+    assert f"({min(a, b)}, {max(a, b)})" in found.says
+
+
+def test_swapped_batch_entries_are_called_so():
+    x = np.random.default_rng(0).normal(size=(4, 5, 6))
+    found = explain(x[[1, 0, 2, 3]], x, 1e-9)
+    assert found is not None and "2 of the 4 batch entries" in found.says
+
+
+@pytest.mark.parametrize(
+    "c, text",
+    [(0.5, "0.5 times"), (1 / 3, "1/3 times"), (2, "2 times"), (-3, "-3 times"), (0.3, "0.3 t")],
+)
+def test_the_constant_is_said(c, text):
+    x = np.random.default_rng(0).normal(size=(6, 7))
+    found = explain(c * x, x, 1e-12)
+    assert found is not None and text in found.says
+
+
+def test_an_offset_is_said_with_its_direction():
+    x = np.random.default_rng(0).normal(size=(6, 7))
+    for d, text in ((0.25, "0.25 too large"), (-1, "1 too small")):
+        found = explain(x + d, x, 1e-12)
+        assert found is not None and text in found.says
+
+
+@settings(max_examples=20, deadline=None, database=None)
+@given(seeds, st.integers(3, 60), st.integers(3, 60))
+def test_precision(seed, rows, columns):
+    rng = np.random.default_rng(seed)
+    want = rng.normal(size=(rows, columns))
+    tolerance = 4 * EPS["float32"] * np.abs(want)
+    for dtype, name in ((np.float16, "float16"),):
+        found = explain(want.astype(dtype), want, tolerance)
+        assert found is not None and found.name == "precision" and name in found.says
+    # bfloat16 is the upper half of a float32.
+    upper = ((want.astype(np.float32).view(np.uint32) + 0x8000) & 0xFFFF0000).view(np.float32)
+    found = explain(upper, want, tolerance)
+    assert found is not None and found.name == "precision" and "bfloat16" in found.says
+
+
+def test_precision_of_the_inputs_of_a_sum():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(30, 50)), rng.normal(size=(50, 40))
+    want = a @ b
+    got = a.astype(np.float16).astype(float) @ b.astype(np.float16).astype(float)
+    found = explain(got, want, np.full(want.shape, 1e-6))
+    assert found is not None and found.name == "precision" and "float16" in found.says
+
+
+def test_one_wrong_element_is_not_a_matter_of_precision():
+    want = np.random.default_rng(0).normal(size=(30, 40))
+    got = want.copy()
+    got[3, 4] += 0.01
+    assert explain(got, want, 1e-7) is None
+
+
+def test_never_written():
+    want = np.random.default_rng(0).normal(size=(10, 12))
+    got = want.copy()
+    got[7:] = np.nan
+    found = explain(got, want, 1e-9)
+    assert found is not None and found.name == "nan in part" and "never written" in found.says
+    got[0, 0] = 5  # then nan does not explain it all
+    assert explain(got, want, 1e-9) is None
+
+
+def test_what_the_inputs_explain():
+    x = np.random.default_rng(0).normal(size=(10, 12))
+    found = explain(x, np.exp(x), 1e-9, inputs=[x])
+    assert found is not None and found.name == "input"
+    x[2, 3:5] = np.nan
+    want = np.where(np.isnan(x), 0.0, np.maximum(x, 0))
+    found = explain(np.maximum(x, 0), want, 1e-9, inputs=[x])
+    assert found is not None and found.name == "nan inputs"
+
+
+def test_last_block_first_row_and_masked_lanes():
+    rng = np.random.default_rng(0)
+    want = rng.normal(size=(70, 20))
+    got = want.copy()
+    got[64:] = rng.normal(size=(6, 20))
+    found = explain(got, want, 1e-9, tile=(32, 32))
+    assert found is not None and found.name == "last block" and "partial" in found.says
+    got = rng.normal(size=want.shape)
+    got[0] = want[0]
+    found = explain(got, want, 1e-9)
+    assert found is not None and found.name == "first right" and "first row" in found.says
+    causal = np.tril(rng.normal(size=(20, 20)))
+    found = explain(causal + np.triu(rng.normal(size=(20, 20)), 1), causal, 1e-9)
+    assert found is not None and found.name == "masked"
+    scores = np.where(causal == 0, -np.inf, causal)
+    found = explain(np.where(causal == 0, 0, causal), scores, 1e-9)
+    assert found is not None and found.name == "masked" and "-inf" in found.says
+
+
+def test_large_results_are_explained_from_samples():
+    x = np.random.default_rng(0).normal(size=(700, 700))
+    for change, name in ((x.T, "transposed"), (2 * x, "scaled"), (x[::-1], "reversed")):
+        found = explain(change, x, 1e-9)
+        assert found is not None and found.name == name
+    assert explain(np.random.default_rng(1).normal(size=x.shape), x, 1e-9) is None
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="shapes differ"):
+        explain(np.zeros(3), np.zeros(4), 0.0)
