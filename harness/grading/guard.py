@@ -46,6 +46,8 @@ ALLOCATES = frozenset(
 _EMPTY = frozenset(
     ["empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"]
 )
+# What people write, where torch calls it something else.
+_SPOKEN = {"clone": "clone (contiguous, or reshape of a strided view)", "to_copy": "to"}
 POISON = 0x5EED
 """What integers start as; small types keep its low bits."""
 
@@ -101,7 +103,7 @@ def guard(
                 raise Refused(_ban_message(name))
             if mine and kernels_only and not (func.is_view or name in allowed):
                 raise Refused(
-                    f"`{name}` is torch's own computation: in this track the launcher allocates, "
+                    f"`{_SPOKEN.get(name, name)}` is torch's own computation: in this track the launcher allocates, "
                     "views and launches, and the kernel computes."
                 )
             out = func(*args, **(kwargs or {}))

@@ -79,6 +79,7 @@ class GradedDay:
         self.day, self.request = day, request
         self.choice = finder.Choice((day.track, day.number), request.impl, request.prior, day.root)
         self.file = finder.source_file(day, request.impl)
+        self.missing: set[str] = set()
         self.borrowed: set[str] = set()
 
     def untouched(self) -> frozenset[str]:
@@ -121,6 +122,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "large: a size for a GPU with room")
     if _GRADER not in config.stash:
         config.stash[_GRADER] = Grader()
+    _session_seed()  # before xdist starts its workers, which inherit it
     finder.install()
 
 
@@ -194,10 +196,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for graded in {item.stash[_DAY] for item in items if _DAY in item.stash}:
         module = sys.modules.get(f"tracks.{graded.day.track}.{graded.day.name}")
         if module is not None and finder.install().choice == graded.choice:
+            names = {e.name for e in graded.day.exercises}
+            graded.missing = {n for n in names if not hasattr(module, n)}
             graded.borrowed = {
-                e.name
-                for e in graded.day.exercises
-                if not is_own(getattr(module, e.name, None), module.__name__)
+                n
+                for n in names - graded.missing
+                if not is_own(getattr(module, n), module.__name__)
             }
         grader.events.send(
             Event(
@@ -263,6 +267,8 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
 
     rule = pyfuncitem.stash[_RULE]
     name = rule.exercise
+    if name in graded.missing:
+        raise AssertionError(f"{graded.file.name} defines no `{name}`.")
     if name in graded.borrowed:
         raise AssertionError(f"`{name}` is a library's function under another name: write it here.")
     grader = pyfuncitem.config.stash[_GRADER]
@@ -361,9 +367,9 @@ def graded_day(request: pytest.FixtureRequest) -> Day:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     grader = config.stash[_GRADER]
-    if grader.request is None and "HARNESS_SEED" in os.environ:
-        return f"grading: seed {os.environ['HARNESS_SEED']} (SEED=… repeats it)"
-    return None
+    if grader.request is not None or os.environ.get("SEED"):
+        return None
+    return f"days: seed {_session_seed()} (SEED=… repeats the inputs)"
 
 
 def _broken(reason: Any, message: str) -> Event:

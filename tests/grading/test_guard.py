@@ -1,0 +1,123 @@
+"""What graded code may call in torch, told apart from what its tests call."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness.grading.guard import Refused, guard, is_own
+
+SOURCE = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+def function(x): return torch.softmax(x, -1)
+def method(x): return x.softmax(-1)
+def functional(x): return F.softmax(x, dim=-1)
+def module(x): return nn.Softmax(-1)(x)
+def private(x): return torch._softmax(x, -1, False)
+def operator(x): return torch.ops.aten.softmax.int(x, -1)
+def by_hand(x):
+    e = (x - x.amax(-1, keepdim=True)).exp()
+    return e / e.sum(-1, keepdim=True)
+def apply(f, x): return f(x)
+def allocate(x): return torch.empty_like(x), torch.empty(3, dtype=torch.int32), x.new_empty(2)
+def view(x): return x.T[1:].unsqueeze(0).expand(2, -1, -1), torch.zeros(2), x.stride()
+def compute(x): return x + 1
+def copy(x): return x.contiguous()
+def cast(x): return x.double()
+def sdpa(x): return F.scaled_dot_product_attention(x, x, x)
+"""
+X = torch.randn(2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    file = tmp_path_factory.mktemp("graded") / "day.py"
+    file.write_text(SOURCE)
+    module = ModuleType("graded")
+    module.__file__ = str(file)
+    exec(compile(SOURCE, str(file), "exec"), vars(module))
+    yield module
+
+
+def guarded(graded: ModuleType, **rules: object) -> object:
+    others = (str(Path(__file__).parent) + "/",)
+    return guard(frozenset({str(graded.__file__)}), others, **rules)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["function", "method", "functional", "module", "private", "operator"]
+)
+def test_a_ban_holds_wherever_the_function_lives(graded: ModuleType, name: str) -> None:
+    with guarded(graded, ban=("softmax",)), pytest.raises(Refused, match="softmax"):  # type: ignore[attr-defined]
+        getattr(graded, name)(X)
+
+
+def test_a_composite_operator_is_banned_by_its_own_name(graded: ModuleType) -> None:
+    with (
+        guarded(graded, ban=("scaled_dot_product_attention",)),  # type: ignore[attr-defined]
+        pytest.raises(Refused),
+    ):
+        graded.sdpa(X)
+
+
+def test_building_it_is_allowed_and_so_is_the_tests_own_call(graded: ModuleType) -> None:
+    with guarded(graded, ban=("softmax",)):  # type: ignore[attr-defined]
+        torch.testing.assert_close(graded.by_hand(X), F.softmax(X, dim=-1))
+
+
+def test_a_function_handed_over_by_the_test_may_call_anything(graded: ModuleType) -> None:
+    with guarded(graded, ban=("softmax",)):  # type: ignore[attr-defined]
+        graded.apply(lambda x: x.softmax(-1), X)
+
+
+@pytest.mark.parametrize("name", ["compute", "copy", "cast", "by_hand"])
+def test_kernels_only_refuses_what_computes(graded: ModuleType, name: str) -> None:
+    with guarded(graded, kernels_only=True), pytest.raises(Refused, match="own computation"):  # type: ignore[attr-defined]
+        getattr(graded, name)(X.transpose(0, 1))
+
+
+def test_kernels_only_allows_views_and_allocation(graded: ModuleType) -> None:
+    with guarded(graded, kernels_only=True):  # type: ignore[attr-defined]
+        graded.view(X[0])
+
+
+def test_what_is_allowed_by_name_is_allowed(graded: ModuleType) -> None:
+    with guarded(graded, kernels_only=True, allow=("add",)):  # type: ignore[attr-defined]
+        assert torch.equal(graded.compute(X), X + 1)
+
+
+def test_allocations_start_as_nan_and_ints_as_poison(graded: ModuleType) -> None:
+    with guarded(graded, kernels_only=True):  # type: ignore[attr-defined]
+        like, ints, new = graded.allocate(X)
+        mine = torch.zeros(2)
+    assert like.isnan().all()
+    assert new.isnan().all()
+    assert (ints == ints[0]).all()
+    assert ints[0] != 0
+    assert not mine.isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("value", "own"),
+    [
+        (torch.softmax, False),
+        (F.softmax, False),
+        (functools.partial(torch.softmax, dim=-1), False),
+        (torch.nn.Linear, False),
+        (max, False),
+        (lambda x: x, True),
+    ],
+)
+def test_a_borrowed_function_is_told_from_an_own_one(
+    value: Callable[..., object], own: bool
+) -> None:
+    assert is_own(value, "tracks.pytorch.day09") is own
