@@ -15,12 +15,12 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-triton pytorch autodiff: $(READY) ## DAY=7 [IMPL= PRIOR= EX= SEED= DEVICE=]: grade a day; without DAY, the track's days
+triton pytorch autodiff: $(READY) ## DAY=7 [IMPL= PRIOR= EX= SEED= DEVICE=]: grade a day
 	@$(HARNESS) $@
 
 mine: $(READY) ## [TRACK=]: grade every day that you have started
@@ -38,10 +38,19 @@ test-all: $(READY) ## the project's whole suite: references, stubs, bugs, the ha
 verify: $(READY) ## [TRACK= DAY=]: prove days: stubs fail, references pass, bugs are rejected
 	@$(HARNESS) $@
 
+xray: $(READY) ## DAY= [EX= ARCH=sm_80,sm_90 IMPL=]: what the compiler makes of your kernels
+	@$(HARNESS) $@
+
+bench: $(READY) ## [TRACK= DAY= AGAINST= QUICK=1 COMPARE=a,b]: times beside the reference and peers
+	@$(HARNESS) $@
+
+mutate: $(READY) ## [TRACK= DAY= EX= JOBS=]: test the tests: which small change does none notice?
+	@$(HARNESS) $@
+
 stubs: $(READY) ## [CHECK=1]: write the stubs from the references, or compare only
 	@$(HARNESS) $@
 
-setup: $(READY) ## create the environment (the other targets do it when it is missing)
+setup: $(READY) ## create the environment (other targets do it when it is missing)
 	@:
 
 .venv/ready: requirements.txt harness/setup.py

@@ -111,6 +111,62 @@ def verify(
 
 
 @app.command()
+def xray(
+    day: OneDay,
+    track: Annotated[str, typer.Option(envvar="TRACK")] = "triton",
+    ex: Exercise = "",
+    arch: Annotated[str, typer.Option(envvar="ARCH", help="sm_80,sm_90,…")] = "sm_80,sm_90",
+    impl: Impl = "learner",
+    prior: Prior = "auto",
+    as_json: Json = False,
+) -> None:
+    """What the compiler makes of a day's kernels, for named chips; needs no GPU."""
+    from harness.cli.xray import xray_day
+
+    raise typer.Exit(xray_day(track, day, ex, arch, impl, prior, as_json))
+
+
+@app.command()
+def bench(
+    track: Annotated[str, typer.Option(envvar="TRACK")] = "",
+    day: Annotated[str, typer.Option(envvar="DAY")] = "",
+    against: Annotated[str, typer.Option(envvar="AGAINST", help="names of peers, a,b")] = "",
+    quick: Annotated[bool, typer.Option("--quick", envvar="QUICK", help="fewer cases")] = False,
+    compare: Annotated[str, typer.Option(envvar="COMPARE", help="two result files, a,b")] = "",
+    impl: Impl = "learner",
+    output: Annotated[str, typer.Option(envvar="OUT", help="write the results to this file")] = "",
+) -> None:
+    """Time your answers beside the reference and what the world would use instead."""
+    from harness.bench import run_bench
+    from harness.curriculum import find_day, find_track
+
+    if day:
+        find_day(track, day)
+    elif track:
+        find_track(track)
+    code = run_bench(
+        track or None, int(day) if day else None, against or None, quick,
+        output or None, compare or None, impl,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@app.command()
+def mutate(
+    track: Annotated[str, typer.Option(envvar="TRACK")] = "",
+    day: Annotated[str, typer.Option(envvar="DAY")] = "",
+    ex: Exercise = "",
+    jobs: Annotated[str, typer.Option(envvar="JOBS", help="mutants at a time")] = "",
+    table: Annotated[bool, typer.Option("--table", envvar="TABLE", help="docs/mutants.md")] = False,
+    as_json: Json = False,
+) -> None:
+    """Test the tests: make small changes to the answers and see which no test notices."""
+    from harness.mutate.command import mutate_days
+
+    raise typer.Exit(mutate_days(track, day, ex, jobs, as_json, table=table))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What is installed, what is wrong, and what to do about it."""
     from harness.cli.doctor import doctor as run_doctor
@@ -132,6 +188,9 @@ def test_all(
 
 def main() -> None:
     """Run the command line; a usage error is one message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and goes on
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except Usage as error:

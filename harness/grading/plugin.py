@@ -199,9 +199,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             names = {e.name for e in graded.day.exercises}
             graded.missing = {n for n in names if not hasattr(module, n)}
             graded.borrowed = {
-                n
-                for n in names - graded.missing
-                if not is_own(getattr(module, n), module.__name__)
+                n for n in names - graded.missing if not is_own(getattr(module, n), module.__name__)
             }
         grader.events.send(
             Event(
@@ -238,6 +236,20 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
         place = f"{failure.file}:{failure.line}: " if failure.file else ""
         report.longrepr = f"{place}{failure.message}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Note the kernel launches of the whole run where the request asks for them (`make xray`)."""
+    request = session.config.stash[_GRADER].request
+    if request is None or not request.record_launches:
+        return (yield)
+    from harness.kernels.xray import recording, save
+
+    with recording() as launches:
+        result = yield
+    save(launches, Path(request.record_launches))
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)

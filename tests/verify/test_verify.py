@@ -15,7 +15,9 @@ from tests.support.toy import TESTS, Toy
 
 Report = dict[str, dict[str, list[str]]]
 
-PASSES_ON_STUB = TESTS + """
+PASSES_ON_STUB = (
+    TESTS
+    + """
 
 @exercise("double")
 def test_refuses_text():
@@ -23,6 +25,7 @@ def test_refuses_text():
     with pytest.raises(Exception):
         day{number:02d}.double("text")
 """
+)
 BLIND = TESTS.replace("x + x)", "x + x, factor=1e20)")
 NO_TEST = TESTS.replace('@exercise("double")', '@exercise("nobody")')
 

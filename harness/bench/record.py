@@ -1,0 +1,138 @@
+"""Results on record: one file a machine and track, and the table in the track's README.
+
+``python -m harness.bench.record result.json`` puts what ``make bench`` measured into
+``tracks/<track>/benches/results/<machine>.json`` and writes the tables anew, between
+``<!-- results:begin -->`` and ``<!-- results:end -->``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.bench.contenders import REFERENCE, YOURS
+from harness.bench.machine import slug
+from harness.bench.results import CaseResult, DayBench, Report, load, save
+from harness.bench.table import rate, time_text
+from harness.curriculum import ROOT
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def record(path: Path, root: Path = ROOT) -> list[Path]:
+    """Put a result on record; returns the files written. ValueError says what forbids it."""
+    report = load(path)
+    for day in report.days:
+        if not (root / "tracks" / day.track).is_dir():
+            raise ValueError(f"{path} holds results of {day.track!r}, which is no track here")
+        if any(case.untrusted for bench in day.benches for case in bench.cases):
+            raise ValueError(
+                f"{path}: {day.track} day {day.day} has untrusted figures, and the record is for "
+                "figures that hold: measure again on a quiet machine"
+            )
+    written = []
+    for track in dict.fromkeys(day.track for day in report.days if not day.problem):
+        mine = replace(report, days=[d for d in report.days if d.track == track and not d.problem])
+        target = root / "tracks" / track / "benches" / "results"
+        target /= f"{slug(report.machine['name'])}.json"
+        save(_merged(target, mine), target)
+        written.append(target)
+        readme = root / "tracks" / track / "README.md"
+        if readme.exists():
+            text = readme.read_text(encoding="utf-8")
+            readme.write_text(in_readme(text, table(recorded(root, track))), encoding="utf-8")
+            written.append(readme)
+    return written
+
+
+def recorded(root: Path, track: str) -> list[Report]:
+    """Every result on record of a track, by machine."""
+    return [load(path) for path in sorted((root / "tracks" / track).glob("benches/results/*.json"))]
+
+
+def table(reports: Sequence[Report]) -> str:
+    """A Markdown table a machine: the reference against its peers, and the goals."""
+    parts = []
+    for report in reports:
+        versions = ", ".join(f"{k} {v}" for k, v in report.versions.items() if k != "python")
+        parts.append(f"**{report.machine['name']}** ({report.machine['detail']}; {versions})\n")
+        names = _peers(report)
+        parts.append(_line(["day", "bench", "case", "reference", "of its ceiling", *names]))
+        parts.append(_line(["---"] * (5 + len(names))))
+        parts += [_line(row) for day in report.days for row in _rows(day, names)]
+        goals = [goal for day in report.days for bench in day.benches for goal in bench.goals]
+        if goals:
+            parts.append("")
+            parts += [f"- {g.bench}: {g.text}: {g.status} ({g.detail})" for g in goals]
+        parts.append("")
+    return "\n".join(parts).rstrip("\n")
+
+
+def in_readme(text: str, table: str) -> str:
+    """``text`` with the table between its two markers."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"the README needs {BEGIN} and then {END}, each once")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+def _merged(target: Path, report: Report) -> Report:
+    """``report`` with those days of the old file that it does not measure anew."""
+    if not target.exists():
+        return report
+    anew = {day.day for day in report.days}
+    kept = [day for day in load(target).days if day.day not in anew]
+    return replace(report, days=sorted([*kept, *report.days], key=lambda day: day.day))
+
+
+def _peers(report: Report) -> list[str]:
+    names: dict[str, None] = {}
+    for day in report.days:
+        for case in (case for bench in day.benches for case in bench.cases):
+            for figure in case.figures:
+                if figure.counts and figure.contender not in (YOURS, REFERENCE):
+                    names.setdefault(figure.contender)
+    return list(names)
+
+
+def _rows(day: DayBench, names: Sequence[str]) -> list[list[str]]:
+    from harness.bench.table import share
+
+    rows = []
+    for bench in day.benches:
+        for case in bench.cases:
+            figure = case.figure(REFERENCE)
+            if figure is None or figure.ns is None:
+                continue
+            part = share(bench, case, figure, day)
+            seconds = figure.ns.median / 1e9
+            own = time_text(figure.ns.median)
+            if bench.unit == "GB/s":
+                own += f", {rate(case.bytes / seconds, 'B/s')}"
+            elif bench.unit == "FLOP/s":
+                own += f", {rate(case.flops / seconds, 'FLOP/s')}"
+            of = f"{part:.0%}" if part is not None else "–"
+            peers = [_against(case, name) for name in names]
+            rows.append([str(day.day), bench.name, case.label, own, of, *peers])
+    return rows
+
+
+def _against(case: CaseResult, name: str) -> str:
+    """How much faster the reference is than this peer."""
+    ratio = case.ratio(REFERENCE, name)
+    return f"{ratio.median:.2f}×" if ratio else "–"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    try:
+        for file in record(Path(sys.argv[1])):
+            print(file)
+    except (IndexError, ValueError) as wrong:
+        print(wrong if isinstance(wrong, ValueError) else __doc__, file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,20 @@
+"""What the parent asks of the child. Apart from it, because the child runs as ``__main__``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """Measure one day. ``fd`` is the descriptor that the answer goes to; seed 0 draws one."""
+
+    track: str
+    day: int
+    impl: str
+    root: str
+    against: list[str] | None = None
+    quick: bool = False
+    seed: int = 0
+    threads: int = 1
+    fd: int = 1

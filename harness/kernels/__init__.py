@@ -1,0 +1,1 @@
+"""Kernels explained: the checked interpreter and the compile report."""

@@ -1,0 +1,110 @@
+"""@triton.autotune without a clock: the first valid configuration, by the tuner's own rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triton.runtime.autotuner import Autotuner
+
+from harness.kernels.interpreter import report
+from harness.kernels.interpreter.errors import KernelError, place_of
+
+
+def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Replaces Autotuner.run. A configuration that the compiler's static_assert refuses is skipped,
+    as when timing; pruning, hooks, reset_to_zero and restore_value work as on a GPU."""
+    named = dict(zip(self.arg_names, args, strict=False))
+    self.nargs = named
+    try:
+        return _run(self, named, args, kwargs)
+    finally:
+        self.nargs = None
+
+
+def _run(tuner: Any, named: dict[str, Any], args: Any, kwargs: dict[str, Any]) -> Any:
+    key = _key(tuner, {**named, **kwargs})
+    for config in tuner.configs:
+        twice = kwargs.keys() & config.kwargs.keys()
+        if twice:
+            raise KernelError(
+                "bad launch",
+                f"`{', '.join(sorted(twice))}` is given in the launch and in the configurations: "
+                "leave it to @triton.autotune.", kernel=tuner.base_fn.__name__,
+            )
+    if len(tuner.configs) == 1:
+        return _launch(tuner, tuner.configs[0], named, args, kwargs)
+    if key in tuner.cache:
+        return _launch(tuner, tuner.cache[key], named, args, kwargs)
+    try:
+        candidates = tuner.prune_configs(kwargs)
+    except Exception as error:
+        file, line, _ = place_of(error.__traceback__)
+        raise KernelError(
+            "failed", f"pruning the configurations failed: {type(error).__name__}: {error}",
+            kernel=tuner.base_fn.__name__, file=file, line=line, operation="triton.autotune",
+        ) from error
+    refused: KernelError | None = None
+    for config in candidates:
+        # Timing ends with reset_to_zero's tensors zeroed, once per key.
+        if _hooked(tuner):
+            tuner.pre_hook({**named, **kwargs, **config.all_kwargs()}, reset_only=True)
+        try:
+            result = _launch(tuner, config, named, args, kwargs)
+        except KernelError as error:
+            if "CompileTimeAssertionFailure" not in error.data.get("error", ""):
+                raise
+            refused = refused or error
+            continue
+        tuner.cache[key] = config
+        tuner.configs_timings = {config: [0.0, 0.0, 0.0]}
+        _check_repeatable(tuner, config)
+        return result
+    if refused is not None:
+        raise refused
+    raise KernelError(
+        "bad launch", "no configuration is left after pruning.", kernel=tuner.base_fn.__name__
+    )
+
+
+def _hooked(tuner: Any) -> bool:
+    return bool(tuner.reset_to_zero or tuner.restore_value or tuner.user_defined_pre_hook)
+
+
+def _key(tuner: Any, every: dict[str, Any]) -> tuple[Any, ...]:
+    given = {name: value for name, value in every.items() if name in tuner.arg_names}
+    key = [given[name] for name in tuner.keys if name in given]
+    key += [str(value.dtype) for value in given.values() if hasattr(value, "dtype")]
+    return tuple(key)
+
+
+def _launch(
+    tuner: Any, config: Any, named: dict[str, Any], args: Any, kwargs: dict[str, Any]
+) -> Any:
+    tuner.best_config = config
+    if config.pre_hook is not None:
+        config.pre_hook({**named, **kwargs, **config.all_kwargs()})
+    return tuner.fn.run(*args, **kwargs, **config.all_kwargs())
+
+
+def _check_repeatable(tuner: Any, config: Any) -> None:
+    """Timing runs the kernel many times: what it updates in place must be put back each time."""
+    if tuner.user_defined_pre_hook or config.pre_hook is not None:
+        return
+    launches = report.launch_report()
+    if not launches:
+        return
+    kept = {*tuner.reset_to_zero, *tuner.restore_value}
+    for argument in launches[-1].arguments:
+        if argument.read_then_written and argument.written and argument.name not in kept:
+            raise KernelError(
+                "bad launch",
+                f"`{argument.name}` is read and then written in place, and the kernel has "
+                f"{len(tuner.configs)} configurations: on a GPU tuning runs it many times over, "
+                f"and the result is wrong. Name it in reset_to_zero=[{argument.name!r}] or "
+                f"restore_value=[{argument.name!r}].",
+                kernel=tuner.base_fn.__name__, tensor=argument.name, operation="triton.autotune",
+            )
+
+
+def install() -> None:
+    Autotuner.run = run

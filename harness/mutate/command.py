@@ -1,0 +1,92 @@
+"""``make mutate``: mutants and habits against the tests of every day asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from harness.cli.options import Usage, check_choice
+from harness.curriculum import Day, find_day, find_exercise, find_track, find_tracks, read_source
+from harness.mutate.habits import judge_habits
+from harness.mutate.judge import judge_day
+from harness.mutate.pool import Pool
+from harness.mutate.report import WANTED, WANTED_OVER_ALL, DayReport, json_of, percent, text_of
+from harness.mutate.table import TABLE, hash_of, updated
+
+SEED = 0
+"""Fixed, so that a survivor of one run is a survivor of the next."""
+
+
+def mutate_days(
+    track: str,
+    number: str,
+    exercise: str,
+    jobs: str,
+    as_json: bool,
+    device: str = "cpu",
+    table: bool = False,
+    habits: bool = True,
+) -> int:
+    """→ exit code 0 if every day asked for catches enough, and every habit that is wrong.
+
+    ``jobs``: mutants judged at a time ("" is one for each core). ``table``: put the figures into
+    docs/mutants.md (of whole days only).
+    """
+    check_choice("DEVICE", device, ("auto", "cpu", "cuda"))
+    at_once = _jobs(jobs)
+    if (exercise or number) and not track:
+        raise Usage("EX and DAY need TRACK: make mutate TRACK=triton DAY=13 EX=softmax")
+    if exercise and not number:
+        raise Usage(f"EX={exercise} needs DAY: make mutate TRACK={track} DAY=13 EX={exercise}")
+    days = [find_day(track, number)] if number else _days(track)
+    if exercise:
+        find_exercise(days[0], exercise)
+    reports = []
+    for day in days:
+        reports.append(mutate_day(day, exercise, at_once, device, habits))
+        if not as_json:
+            print(text_of(reports[-1]), flush=True)
+    if table and not exercise and habits:
+        text = TABLE.read_text(encoding="utf-8")
+        TABLE.write_text(updated(text, reports), encoding="utf-8")
+    caught, total = sum(r.caught for r in reports), sum(r.total for r in reports)
+    enough = len(reports) == 1 or percent(caught, total) >= WANTED_OVER_ALL
+    if as_json:
+        print(json.dumps([json_of(report) for report in reports], indent=2))
+    elif len(reports) > 1:
+        below = [r.key for r in reports if not r.passed]
+        print(
+            f"{caught} of {total} mutants caught ({percent(caught, total):.1f} %; "
+            f"{WANTED_OVER_ALL:.0f} % are wanted over all, {WANTED:.0f} % on each day).\n"
+            f"{len(reports) - len(below)} of {len(reports)} days are proved"
+            + (f"; not yet: {', '.join(below)}." if below else ".")
+        )
+    return 0 if enough and all(report.passed for report in reports) else 1
+
+
+def mutate_day(
+    day: Day, exercise: str = "", jobs: int = 1, device: str = "cpu", habits: bool = True
+) -> DayReport:
+    """Every mutant, and every habit, of a day or of one exercise."""
+    started = time.monotonic()
+    files = hash_of(day)
+    with Pool(day.track, device, jobs, SEED) as pool:
+        judged = judge_day(pool, day, exercise)
+        baselines = {one.exercise: one.baseline for one in judged}
+        worn = judge_habits(pool, day, baselines) if habits else []
+    seconds = time.monotonic() - started
+    return DayReport(day.key, day.title, read_source(day.solution), judged, worn, seconds, files)
+
+
+def _days(track: str) -> list[Day]:
+    tracks = [find_track(track)] if track else find_tracks()
+    return [day for t in tracks for day in t.days]
+
+
+def _jobs(text: str) -> int:
+    if not text:
+        return os.cpu_count() or 1
+    if not text.isdigit() or int(text) < 1:
+        raise Usage(f"JOBS={text} is not a number of jobs: use 1 or more.")
+    return int(text)

@@ -1,0 +1,105 @@
+"""Learners' habits, put around every reference: each must be rejected where it is wrong.
+
+Whether a habit is wrong in an exercise is found out, not declared: its wrapper notes each call
+whose result it changed. A habit that changes nothing in any call that the tests make is not
+applicable.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.curriculum import Day, read_source
+from harness.mutate.judge import Baseline
+from harness.mutate.pool import Pool
+
+HABITS = {
+    "zeros": "returns zeros",
+    "input": "returns its input",
+    "none": "returns None",
+    "detached": "right values without a gradient",
+    "zero gradient": "right values with zero gradients",
+    "float16": "values of float16's accuracy",
+    "dtype": "another dtype",
+    "host": "the result on the CPU",
+    "in place": "computes into its input",
+    "alias": "returns its input's memory where a copy is due",
+    "examples": "right for the shapes of the file's examples alone",
+}
+WHY_NOT = {
+    "": "the tests never call it",
+    "n": "it is a class with neither forward nor __call__",
+    "e": "no example of the file calls it",
+    "r": "its values are random",
+    "d": "its values are the input's in special cases only",
+    "s": "it changes nothing in any call that the tests make",
+}
+
+
+@dataclass(frozen=True)
+class HabitVerdict:
+    exercise: str
+    habit: str
+    outcome: Literal["rejected", "accepted", "not applicable"]
+    why: str = ""
+    """The test that rejects it, or why it is not applicable."""
+    tests: tuple[str, ...] = ()
+
+
+def judge_habits(pool: Pool, day: Day, baselines: dict[str, Baseline]) -> list[HabitVerdict]:
+    """Every habit in every exercise whose reference passes its tests."""
+    names = [name for name, baseline in baselines.items() if not baseline.problem]
+
+    def verdicts(name: str) -> list[HabitVerdict]:
+        return _exercise(pool, day, name, baselines[name])
+
+    return [verdict for several in pool.map(verdicts, names) for verdict in several]
+
+
+def with_habit(source: str, exercise: str, habit: str, record: Path) -> str:
+    """A day's source in which ``exercise`` has ``habit``."""
+    return (
+        f"{source}\n\nfrom harness.mutate.habit_wrapper import wear as _wear\n\n"
+        f"{exercise} = _wear(globals(), {exercise!r}, {habit!r}, {str(record)!r})\n"
+    )
+
+
+def _exercise(pool: Pool, day: Day, name: str, baseline: Baseline) -> list[HabitVerdict]:
+    source = read_source(day.solution)
+    ceiling = 3 * baseline.ceiling  # a wrapper compares what it changes
+    with tempfile.TemporaryDirectory(prefix="habits-") as folder:
+        record = Path(folder).resolve() / "calls"
+
+        def grade(habit: str, skip: tuple[str, ...], first: bool) -> tuple[dict[str, str], str]:
+            record.write_text("")
+            worn = with_habit(source, name, habit, record)
+            result = pool.grade(day, worn, name, skip=skip, first_failure=first, seconds=ceiling)
+            if result.problems:
+                message = result.problems[0].message
+                raise RuntimeError(f"{day.key}: {name} with the habit {habit!r}: {message}")
+            return {t.name: t.outcome for t in result.tests}, record.read_text()
+
+        # A test that counts bytes or operators sees the wrapper; such tests do not count here.
+        seen, _ = grade("control", (), False)
+        disturbed = tuple(sorted(t for t, outcome in seen.items() if outcome != "passed"))
+        if set(baseline.tests) <= set(disturbed):
+            why = "every test sees the wrapper"
+            return [HabitVerdict(name, habit, "not applicable", why) for habit in HABITS]
+        found = []
+        for habit in HABITS:
+            outcomes, calls = grade(habit, disturbed, True)
+            found.append(_verdict(name, habit, outcomes, calls))
+        return found
+
+
+def _verdict(name: str, habit: str, outcomes: dict[str, str], calls: str) -> HabitVerdict:
+    failed = next((t for t, outcome in outcomes.items() if outcome == "failed"), None)
+    if failed is not None:
+        return HabitVerdict(name, habit, "rejected", failed)
+    if "c" in calls and not (habit == "alias" and "d" in calls):
+        return HabitVerdict(name, habit, "accepted", tests=tuple(outcomes))
+    kind = next((letter for letter in "nerds" if letter in calls), "")
+    return HabitVerdict(name, habit, "not applicable", WHY_NOT[kind])

@@ -1,0 +1,73 @@
+"""The table of days and caught mutants in docs/mutants.md, made by the runs themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.curriculum import ROOT, CurriculumError, Day
+from harness.mutate.report import DayReport, percent
+
+TABLE = ROOT / "docs" / "mutants.md"
+BEGIN = "<!-- mutants:begin -->"
+END = "<!-- mutants:end -->"
+HEAD = (
+    "| Day | Title | Caught | Mutants | % | Same program | Habits rejected | Made from |\n"
+    "|---|---|---:|---:|---:|---:|---:|---|"
+)
+_ROW = re.compile(r"^\| (\w+/\d+) \|.*$", re.MULTILINE)
+_ALL = "all"
+
+
+def hash_of(day: Day) -> str:
+    """What a day's figures depend on: its reference, its tests, and what it declares."""
+    paths = (day.solution, day.tests, day.bugs)
+    return hashlib.sha256(
+        b"\0".join(path.read_bytes() for path in paths if path.exists())
+    ).hexdigest()[:8]
+
+
+def updated(text: str, reports: Iterable[DayReport], path: Path = TABLE) -> str:
+    """``text`` with the reports' rows in its table; other days keep theirs."""
+    for mark in (BEGIN, END):
+        if text.count(mark) != 1:
+            found = text.count(mark)
+            raise CurriculumError(path, 1, f"it must hold {mark} exactly once, not {found} times")
+    before, rest = text.split(BEGIN)
+    if END not in rest:
+        raise CurriculumError(path, before.count("\n") + 1, f"{END} must stand after {BEGIN}")
+    table, after = rest.split(END)
+    rows = {match[1]: match[0] for match in _ROW.finditer(table)}
+    rows.update({report.key: _row(report) for report in reports})
+    body = "\n".join([HEAD, *(rows[key] for key in sorted(rows)), _sum(rows.values())])
+    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+
+
+def stale(text: str, days: Iterable[Day]) -> list[str]:
+    """The days whose row is missing, or was made from other files than there are now."""
+    made = {match[1]: match[0].rstrip(" |").split("| ")[-1] for match in _ROW.finditer(text)}
+    return [day.key for day in days if made.get(day.key) != f"`{hash_of(day)}`"]
+
+
+def _row(report: DayReport) -> str:
+    same = sum(one.count("equivalent") for one in report.judged)
+    rejected = report.habits_of("", "rejected")
+    habits = f"{rejected} of {rejected + len(report.accepted)}" if report.habits else "not run"
+    title = report.title.replace("|", "\\|")
+    return (
+        f"| {report.key} | {title} | {report.caught} | {report.total} | {report.percent:.1f} "
+        f"| {same} | {habits} | `{report.files}` |"
+    )
+
+
+def _sum(rows: Iterable[str]) -> str:
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+    caught, total, same = (sum(int(row[at]) for row in cells) for at in (2, 3, 5))
+    habits = [row[6].split(" of ") for row in cells if " of " in row[6]]
+    rejected, applicable = (sum(int(pair[at]) for pair in habits) for at in (0, 1))
+    return (
+        f"| {_ALL} | {len(cells)} days | {caught} | {total} | {percent(caught, total):.1f} "
+        f"| {same} | {rejected} of {applicable} | |"
+    )

@@ -1,0 +1,164 @@
+"""Results as JSON, table, plots and record."""
+
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from harness.bench.plots import _follows, axis_of, draw, varying
+from harness.bench.record import in_readme, record, table
+from harness.bench.results import GoalResult, load, save
+from harness.bench.table import rate, show, time_text
+
+
+@pytest.fixture
+def day(made, make_day):
+    times = {"yours": 130, "reference": 120, "torch": 200, "compile max-autotune": 150}
+    cases = [made(times).case({"rows": 4096, "columns": c}) for c in (1024, 2048, 4096)]
+    for case in cases:
+        case.figures[2].gap, case.figures[2].ns = "not installed: liger_kernel", None
+        case.figures[2].samples = []
+    cases[1].untrusted = ["another process used the card"]
+    day = make_day(*cases)
+    goal = "≥ 0.97 × the copy bandwidth for columns 2048–32768"
+    day.benches[0].goals = [GoalResult(goal, "softmax", "missed", 0.77, "yours 0.77 at columns=1")]
+    day.medal = "gold"
+    return day
+
+
+def test_json_comes_back_the_same(day, make_report, tmp_path):
+    report = make_report(day)
+    save(report, tmp_path / "deep" / "r.json")
+    assert load(tmp_path / "deep" / "r.json") == report
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("{", "is not JSON"),
+        ("[]", "no bench result of schema 1"),
+        ('{"schema": 9}', "found: 9"),
+        ('{"schema": 1}', "lacks a part"),
+    ],
+)
+def test_other_files_are_refused_in_words(tmp_path, text, says):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        load(tmp_path / "r.json")
+    with pytest.raises(ValueError, match="No such file"):
+        load(tmp_path / "none.json")
+
+
+def shown(day, capsys, width=80):
+    show(day, Console(width=width, color_system=None))
+    return capsys.readouterr().out
+
+
+def test_table_fits_80_columns_and_says_everything_without_colour(day, capsys):
+    out = shown(day, capsys)
+    assert max(map(len, out.splitlines())) <= 80
+    for text in (
+        "rows=4096 columns=2048 (untrusted)",
+        "torch: not installed: liger_kernel",
+        "untrusted: another process used the card [rows=4096 columns=2048]",
+        "goal missed: ≥ 0.97",
+        "GOLD for this day",
+        "copy 100 GB/s",
+    ):
+        assert text in out.replace("\n", " ") or text in out
+    row = next(line for line in out.splitlines() if line.strip().startswith("yours  "))
+    assert row.split() == ["yours", "130", "ns", "76.9", "0.0%", "77%", "0.92x", "4.1", "kB", "1"]
+
+
+def test_the_time_of_a_wrong_answer_is_not_shown(day, capsys):
+    for case in day.benches[0].cases:
+        case.figures[0].error = "wrong: result is wrong everywhere."
+    out = shown(day, capsys)
+    assert "130 ns" not in out
+    assert out.count("yours: wrong: result is wrong everywhere.") == 1
+
+
+def test_a_day_with_a_problem_shows_it(make_day, capsys):
+    day = make_day()
+    day.problem = "no GPU here"
+    assert "no GPU here" in shown(day, capsys)
+
+
+def test_three_digits():
+    assert [time_text(ns) for ns in (12.34, 999.7, 12_340, 1.5e6, 2e9)] == [
+        "12.3 ns",
+        "1.00 us",
+        "12.3 us",
+        "1.50 ms",
+        "2.00 s",
+    ]
+    assert rate(3.4e12, "B/s") == "3,400 GB/s"
+    assert rate(8e14, "FLOP/s") == "800 TFLOP/s"
+
+
+def test_plots_are_png_files_with_the_ceiling_drawn(day, tmp_path):
+    files = draw(day, tmp_path)
+    assert sorted(path.name for path in files) == [
+        "triton_day13_softmax_roofline.png",
+        "triton_day13_softmax_scaling.png",
+    ]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
+    bench = day.benches[0]
+    axis = axis_of(bench, bench.cases, day)
+    assert (axis.label, axis.ceiling) == ("GB/s", 100)
+    assert axis.value(bench.cases[0], bench.cases[0].figures[0]) == pytest.approx(76.9, abs=0.1)
+    assert varying(bench.cases) == "columns"
+
+
+def test_the_axis_is_what_grows_and_what_follows_it_gets_no_panels(made):
+    times = made({"yours": 100})
+    cases = [times.case({"rows": 2**20 // c, "columns": c}) for c in (64, 128, 256)]
+    assert varying(cases) == "columns"
+    assert _follows("rows", "columns", cases)
+    cases += [times.case({"rows": 7, "columns": c}) for c in (64, 128, 256)]
+    assert not _follows("rows", "columns", cases)
+    assert varying([times.case({"n": 5, "dtype": "float16"})]) is None
+
+
+def test_nothing_measured_draws_nothing(day, make_day, tmp_path):
+    assert draw(make_day(), tmp_path) == []
+    for case in day.benches[0].cases:
+        case.figures = []
+    assert draw(day, tmp_path) == []
+
+
+def test_readme_table(day, make_report):
+    text = table([make_report(day)])
+    assert "**GPU A** (sm_90; torch 2)" in text
+    own = "120 ns, 83.3 GB/s"
+    assert f"| 13 | softmax | rows=4096 columns=1024 | {own} | 83% | 1.25× |" in text
+    page = in_readme("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb\n", text)
+    assert page.startswith("a\n<!-- results:begin -->\n**GPU A**")
+    assert page.endswith("<!-- results:end -->\nb\n")
+    assert "old" not in page
+    with pytest.raises(ValueError, match="results:begin"):
+        in_readme("no markers", text)
+
+
+def test_record_merges_days_of_one_machine(day, make_day, made, make_report, tmp_path):
+    track = tmp_path / "tracks" / "triton"
+    track.mkdir(parents=True)
+    (track / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    other = make_day(made({"reference": 10}).case(), number=5)
+    source = tmp_path / "r.json"
+
+    save(make_report(day), source)
+    with pytest.raises(ValueError, match="untrusted figures"):
+        record(source, tmp_path)
+    day.benches[0].cases[1].untrusted = []
+    for one in (day, other, other):
+        save(make_report(one), source)
+        record(source, tmp_path)
+
+    kept = json.loads((track / "benches" / "results" / "gpu-a.json").read_text())
+    assert [one["day"] for one in kept["days"]] == [5, 13]
+    page = (track / "README.md").read_text()
+    assert page.count("| 13 |") == 3
+    assert page.count("| 5 |") == 1

@@ -1,0 +1,45 @@
+"""The scripts in ``benchmarks/`` that time the harness itself."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"_{name}", ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_feedback_runs_both_commands_in_every_round_and_leaves_the_first_out(monkeypatch):
+    feedback = script("feedback")
+    ran = []
+    monkeypatch.setattr(feedback, "seconds", lambda command: ran.append(command) or len(ran))
+    commands = feedback.commands("triton", 1)
+    assert commands["harness"][1:] == ["-m", "harness", "triton", "1"]
+    assert commands["pytest"][-1] == "tracks/triton/tests/test_day01.py"
+    found = feedback.measure(commands, 3)
+    assert [len(times) for times in found.values()] == [3, 3]
+    assert all(sorted(ran[i : i + 2]) == sorted(commands.values()) for i in range(0, 8, 2))
+    assert min(map(min, found.values())) >= 3
+
+
+def test_a_command_that_fails_is_not_a_measurement():
+    feedback = script("feedback")
+    with pytest.raises(SystemExit, match="ended with 3"):
+        feedback.seconds([feedback.sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_suite_by_workers():
+    suite = script("test_all")
+    assert suite.worker_counts("4,1,2,1") == [1, 2, 4]
+    with pytest.raises(argparse.ArgumentTypeError, match="at least one"):
+        suite.worker_counts("0,2")
+    lines = suite.table({1: [100.0, 90.0, 110.0], 4: [50.0]})
+    assert lines[1].split() == ["1", "100.0s", "1.00x", "100%"]
+    assert lines[2].split() == ["4", "50.0s", "2.00x", "50%"]

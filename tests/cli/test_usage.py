@@ -1,0 +1,120 @@
+"""Bad input gets one clear message and the right exit code, at once and without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def harness(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    env = {k: v for k, v in os.environ.items() if k not in ("IMPL", "EX", "SEED", "DEVICE", "DAY")}
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=ROOT,
+        env={**env, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trition", "1"], "Did you mean 'triton'"),
+        (["triton", "0"], "there is no day 0 in triton"),
+        (["triton", "99"], "there is no day 99 in triton"),
+        (["triton", "x"], "DAY=x is not a number"),
+        (["triton", "1.5"], "DAY=1.5 is not a number"),
+        (["triton", "13", "--ex", "softmx"], "did you mean softmax?"),
+        (["triton", "13", "--impl", "no/such/folder"], "IMPL=no/such/folder is no folder"),
+        (["triton", "13", "--impl", "tests"], "IMPL=tests holds no day13.py"),
+        (["triton", "13", "--prior", "mine"], "PRIOR=mine is not known: use auto, solution, same"),
+        (["triton", "13", "--device", "gpu"], "DEVICE=gpu is not known: use auto, cpu, cuda"),
+        (["triton", "13", "--seed", "lucky"], "SEED=lucky is not a whole number"),
+        (["lesson", "tritn", "1"], "triton"),
+        (["verify", "triton", "99"], "there is no day 99"),
+        (["test-all", "--workers", "many"], "WORKERS=many"),
+        (["triton", "1", "--nonsense"], "No such option"),
+    ],
+)
+def test_a_usage_error_is_one_message(arguments: list[str], sentence: str) -> None:
+    done = harness(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_come_from_the_environment_as_make_gives_them() -> None:
+    done = harness("triton", DAY="13", EX="softmx")
+    assert done.returncode == 2
+    assert "did you mean softmax?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["triton", "99"], ["triton"], ["lesson", "triton", "1"], ["mine", "--help"]],
+)
+def test_what_grades_nothing_never_imports_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['harness', *{arguments!r}]\n"
+        "from harness.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'triton', 'numpy', 'pytest'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert "HEAVY []" in done.stdout, done.stdout[-300:] + done.stderr
+
+
+def test_the_days_of_a_track_are_listed() -> None:
+    done = harness("triton")
+    assert done.returncode == 0
+    assert "13  Fused softmax" in done.stdout
+
+
+def test_a_lesson_is_shown_in_80_columns() -> None:
+    done = harness("lesson", "triton", "13")
+    assert done.returncode == 0
+    assert "Fused softmax" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_make_help_lists_only_commands_that_work() -> None:
+    listed = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    known = harness("--help").stdout
+    for line in listed.splitlines():
+        for command in line[5:32].split():
+            if command not in ("help", "setup", "shell", "image"):
+                assert f"  {command} " in known, command
+
+
+def test_a_missing_gpu_is_an_error_of_the_environment() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = harness("triton", "1", "--device", "cuda", "--impl", "solution")
+    assert done.returncode == 3, done.stdout
+    assert "DEVICE=cuda" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_doctor_names_what_is_there() -> None:
+    done = harness("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "torch" in done.stdout
+    assert "C compiler" in done.stdout

@@ -1,0 +1,100 @@
+"""The screen says what passed, what failed and why, at 80 columns and without colour."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from harness.protocol import DayResult, ExerciseResult, Failure, GradedFile, TestResult
+from harness.screen.day import next_step, show
+from harness.screen.junit import junit_xml
+
+LONG = "the sum is wrong because " + "a very long explanation goes on " * 8
+
+
+def result(**changes: Any) -> DayResult:
+    wrong = Failure("wrong", LONG, "tracks/triton/day13.py", 41, says="Which axis is summed?")
+    exercises = [
+        ExerciseResult("softmax", "passed", [TestResult("t", "softmax", "passed")], {"seconds": 1}),
+        ExerciseResult(
+            "masked_softmax",
+            "wrong",
+            [TestResult(f"t{i}", "masked_softmax", "failed", failure=wrong) for i in range(5)],
+        ),
+        ExerciseResult("softmax_backward", "not started"),
+    ]
+    base = DayResult("triton", 13, "Fused softmax", "learner", 7, exercises)
+    base.files = [GradedFile("tracks.triton.day13", "day13.py", "learner", "0123abcd")]
+    base.device = {"kind": "cpu"}
+    for name, value in changes.items():
+        setattr(base, name, value)
+    return base
+
+
+def screen(shown: DayResult, encoding: str = "utf-8", verbose: bool = False) -> str:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
+    show(shown, Console(file=out, width=80, highlight=False), verbose)
+    out.seek(0)
+    return out.read()
+
+
+def test_the_three_states_and_the_reason() -> None:
+    text = screen(result())
+    assert "✓ softmax" in text
+    assert "✗ masked_softmax    5 of 5 tests fail" in text
+    assert "· softmax_backward  not started" in text
+    assert "Which axis is summed?" in text
+    assert "day13.py:41" in text
+    assert "0123abcd" in text
+    assert "seed 7" in text
+
+
+def test_no_line_is_wider_than_80_and_no_escape_is_printed() -> None:
+    text = screen(result())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_only_the_first_failures_are_told_and_the_rest_counted() -> None:
+    text = screen(result())
+    assert text.count("the sum is wrong") == 2
+    assert "and 3 more failing tests" in text
+
+
+def test_a_terminal_without_unicode() -> None:
+    text = screen(result(), "ascii")
+    assert "X masked_softmax" in text
+
+
+def test_a_problem_of_the_whole_day() -> None:
+    broken = Failure("broken file", "invalid syntax: `def f(:`", "day13.py", 3)
+    text = screen(result(problems=[broken], exercises=[]))
+    assert "day13.py:3: invalid syntax" in text
+
+
+def test_the_interpreter_is_said() -> None:
+    assert "on Triton's interpreter: checked, not timed" in screen(result())
+
+
+def test_a_gpu_with_what_nvml_says() -> None:
+    gpu = {"process_bytes": 5 * 10**8, "sm_clock": 1980, "temperature": 40, "power_watts": 310.5,
+           "throttle_reasons": ("power limit reached",), "problems": ()}  # fmt: skip
+    device = {"kind": "cuda", "name": "NVIDIA H200", "compute_capability": [9, 0]}
+    text = screen(result(gpu=gpu, device=device))
+    assert "NVIDIA H200 (sm_90)" in text
+    assert "1980 MHz" in text
+    assert "held back: power limit reached" in text
+
+
+def test_the_next_step_is_the_wrong_exercise() -> None:
+    assert next_step(result()) == ["Next: masked_softmax (make triton DAY=13 EX=masked_softmax)"]
+
+
+def test_junit_counts_and_escapes() -> None:
+    odd = result(problems=[Failure("error", "bell \a & <tag>")])
+    text = junit_xml([odd])
+    assert 'failures="5"' in text
+    assert 'errors="1"' in text
+    assert "bell ? &amp; &lt;tag&gt;" in text

@@ -1,0 +1,1 @@
+"""The tracks: triton, pytorch and autodiff, each a package of days."""

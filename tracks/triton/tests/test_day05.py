@@ -1,0 +1,250 @@
+import math
+
+import pytest
+import torch
+
+from harness.testing import close, compiled, exercise, shapes, watch
+from tracks.triton import day05
+
+BLOCK = 1024
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+HALF = [torch.float16, torch.bfloat16]
+GUARD = 3  # elements of foreign memory on either side of an input
+
+
+def surrounded(values, foreign):
+    """The same values in the middle of memory that must not be used."""
+    n = values.numel()
+    memory = torch.full((n + 2 * GUARD,), foreign, dtype=values.dtype, device=values.device)
+    memory[GUARD : GUARD + n] = values.flatten()
+    return memory[GUARD : GUARD + n].view(values.shape)
+
+
+def assert_launches(seen, *expected):
+    """So many launches, each of so many programs."""
+    programs = [launch.programs for launch in seen.launches]
+    assert len(programs) == len(expected), (
+        f"expected {len(expected)} kernel launch{'es' if len(expected) > 1 else ''}, "
+        f"saw {len(programs)}"
+    )
+    assert programs == list(expected), f"launched {programs} programs, expected {list(expected)}"
+
+
+# block_max ----------------------------------------------------------------------------------
+
+
+@exercise("block_max")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@shapes("n", 1, 2, 127, 128, 1025, 16_384)
+def test_max_matches(n, dtype, rng):
+    x = rng.normal(n, dtype=dtype, mean=-20)  # padding with 0 would win
+    close(day05.block_max(x), x.max())
+
+
+@exercise("block_max")
+def test_max_wherever_it_stands(rng):
+    for place in (0, 1, 31, 98, 99):
+        x = rng.normal(100).clone()
+        x[place] = 100.0
+        close(day05.block_max(x), torch.tensor(100.0, device=x.device), name=f"x[{place}] = 100")
+
+
+@exercise("block_max")
+def test_max_uses_nothing_but_x(rng):
+    x = rng.normal(3, 33)
+    close(day05.block_max(surrounded(x, 1e9)), x.max(), name="the maximum of a view")
+
+
+@exercise("block_max")
+def test_max_of_infinities(device):
+    x = torch.full((5,), -torch.inf, device=device)
+    close(day05.block_max(x), x[0], name="the maximum of nothing but -inf")
+    x[3] = -3e38
+    close(day05.block_max(x), x[3], name="the maximum of -inf and -3e38")
+    x[1] = torch.inf
+    close(day05.block_max(x), x[1], name="the maximum with +inf")
+
+
+@exercise("block_max")
+def test_max_is_one_program(rng):
+    x = rng.normal(3000)
+    out, seen = watch(day05.block_max, x)
+    close(out, x.max())
+    assert_launches(seen, 1)
+
+
+@exercise("block_max")
+@pytest.mark.parametrize("n", [0, 16_385])
+def test_max_refuses(n, device):
+    with pytest.raises(ValueError):
+        day05.block_max(torch.zeros(n, device=device))
+
+
+# block_sums ---------------------------------------------------------------------------------
+
+
+def sums64(x, block):
+    """Expected sums, and the magnitude of what is summed up in each block."""
+    x = x.double().flatten()
+    x = torch.nn.functional.pad(x, (0, -x.numel() % block)).view(-1, block)
+    return x.sum(1), x.square().mean(1).sqrt()
+
+
+def close_sums(actual, x, block, **options):
+    expected, scale = sums64(x, block)
+    close(actual, expected, dtype=torch.float32, terms=block, scale=scale, tile=1, **options)
+
+
+@exercise("block_sums")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@shapes(
+    "n, block",
+    *[(0, 64), (1, 64), (63, 64), (64, 64), (65, 64), (300, 1), (1000, 128), (5000, 4096)],
+    gpu=[(10_000_001, 8192)],
+)
+def test_sums_match(n, block, dtype, rng):
+    x = rng.normal(n + 1, dtype=dtype, mean=1)[:n]
+    close_sums(day05.block_sums(x, block), x, block)
+
+
+@exercise("block_sums")
+def test_sums_use_nothing_but_x(rng):
+    x = rng.normal(3, 5, 7)
+    close_sums(day05.block_sums(surrounded(x, 1e9), 32), x, 32)
+
+
+@exercise("block_sums")
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_sums_are_float32_inside(dtype, rng):
+    x = rng.uniform(3000, low=50, high=100, dtype=dtype)  # sums beyond float16's 65504
+    close_sums(day05.block_sums(x, 1024), x, 1024)
+
+
+@exercise("block_sums")
+@shapes("n, block", (1, 16), (64, 16), (65, 16), (100, 32))
+def test_sums_launch_a_program_for_each_block(n, block, rng):
+    x = rng.normal(n)
+    out, seen = watch(day05.block_sums, x, block)
+    close_sums(out, x, block)
+    assert_launches(seen, math.ceil(n / block))
+
+
+# total --------------------------------------------------------------------------------------
+
+
+def close_total(actual, x, **options):
+    expected = x.double().sum()
+    scale = x.double().abs().sum() / max(x.numel(), 1)
+    close(actual, expected, dtype=torch.float32, terms=max(x.numel(), 1), scale=scale, **options)
+
+
+@exercise("total")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@shapes("n", 0, 1, 1023, 1024, 1025, 20_000, gpu=[2**27 + 1])
+def test_total_matches(n, dtype, rng):
+    x = rng.normal(n + 1, dtype=dtype)[:n]
+    close_total(day05.total(x), x)
+
+
+@exercise("total")
+def test_total_uses_nothing_but_x(rng):
+    x = rng.normal(7, 300)
+    close_total(day05.total(surrounded(x, 1e9)), x)
+
+
+@exercise("total")
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_total_is_float32_inside(dtype, rng):
+    x = rng.uniform(5000, low=50, high=100, dtype=dtype)
+    close(day05.total(x), x.double().sum(), dtype=torch.float32)
+
+
+@exercise("total")
+@shapes("n", 1, 1025, 70_000, gpu=[2**30])
+def test_total_rounds_like_a_tree(n, rng):
+    # Equal numbers are the worst case for adding one after the other: within a power of two every
+    # addition rounds the same way. A tree doubles them, which is exact.
+    x = rng.uniform(1, low=0.1, high=0.9).expand(n).contiguous()
+    close(day05.total(x), x[0].double() * n, dtype=torch.float32, factor=1)
+
+
+@exercise("total")
+def test_total_is_two_launches(rng):
+    x = rng.normal(50_000)
+    out, seen = watch(day05.total, x)
+    close_total(out, x)
+    assert len(seen.launches) == 2, f"expected 2 kernel launches, saw {len(seen.launches)}"
+    first, second = (launch.programs for launch in seen.launches)
+    assert first > 1, "the first launch has one program, which must read everything by itself"
+    assert second == 1, (
+        f"the second launch has {second} programs: then somebody still has to combine their sums"
+    )
+    assert seen.peak_bytes <= x.numel(), (
+        f"{seen.peak_bytes} bytes were allocated to sum {x.numel()} elements: "
+        "the partial sums should be few"
+    )
+
+
+@exercise("total")
+def test_total_of_many_elements_leaves_few_partial_sums(device):
+    # 2**18 + 1 elements: with blocks of 1024, a second block of 256 would not hold the sums.
+    x = torch.ones(2**18 + 1, device=device)
+    x[-1] = 0.5
+    close(day05.total(x), torch.tensor(2.0**18 + 0.5, device=device))
+
+
+@exercise("total")
+def test_total_compiles_without_spills(rng):
+    for report in compiled(day05.total, rng.normal(5000)):
+        assert report.refused is None, f"the compiler refuses it: {report.refused.text()}"
+        assert report.spill_bytes == 0, (
+            f"{report.kernel} spills {report.spill_bytes} bytes a thread: its block is too large "
+            "for its warps"
+        )
+
+
+# histogram ----------------------------------------------------------------------------------
+
+
+@exercise("histogram")
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=str)
+@shapes(
+    "n, bins",
+    *[(0, 5), (1, 1), (1023, 7), (1024, 64), (1025, 300), (3000, 2)],
+    gpu=[(10_000_001, 1000)],
+)
+def test_histogram_matches(n, bins, dtype, rng):
+    x = rng.integers(0, bins, n + 1, dtype=dtype)[:n]
+    close(day05.histogram(x, bins), torch.bincount(x, minlength=bins))
+
+
+@exercise("histogram")
+@shapes("n", 5000, gpu=[10_000_001])
+def test_histogram_under_contention(n, rng):
+    x = rng.integers(6, 7, n, dtype=torch.int32)  # all elements in one bin
+    expected = torch.zeros(9, dtype=torch.int64, device=x.device)
+    expected[6] = n
+    close(day05.histogram(x, 9), expected, name="the counts of equal values")
+
+
+@exercise("histogram")
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=str)
+def test_histogram_leaves_other_values_alone(dtype, rng):
+    x = rng.integers(-20, 40, 2000, dtype=dtype)
+    kept = x[(x >= 0) & (x < 11)]
+    close(day05.histogram(x, 11), torch.bincount(kept, minlength=11))
+
+
+@exercise("histogram")
+def test_histogram_uses_nothing_but_x(rng):
+    x = rng.integers(0, 10, 30, 41)
+    close(day05.histogram(surrounded(x, 3), 10), torch.bincount(x.flatten(), minlength=10))
+
+
+@exercise("histogram")
+@shapes("n", 1024, 1025, 3000)
+def test_histogram_is_one_launch(n, rng):
+    x = rng.integers(0, 50, n)
+    out, seen = watch(day05.histogram, x, 50)
+    close(out, torch.bincount(x, minlength=50))
+    assert_launches(seen, math.ceil(n / BLOCK))
