@@ -31,6 +31,7 @@ def failure_of(error: BaseException, graded: GradedDay, tb: TracebackType | None
     """The failure that ``error``, raised in a test of ``graded`` or at its import, amounts to."""
     error = _innermost(error)
     reason, message = _words(error, graded)
+    message = "\n".join(filter(None, [getattr(error, "unwritten", ""), message]))
     file, line = _place(error, graded, tb)
     detail = "".join(traceback.format_exception(type(error), error, tb or error.__traceback__))
     return Failure(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,17 @@ from harness.grading import finder
 
 
 def what_a_known_bug_says(
-    day: Day, exercise: str, item: Any, error: BaseException, choice: finder.Choice
+    day: Day,
+    exercise: str,
+    item: Any,
+    error: BaseException,
+    choice: finder.Choice,
+    rules: Callable[[frozenset[str]], AbstractContextManager[None]],
 ) -> str:
-    """Run the failed test with each known bug of ``exercise``; "" if none fails alike."""
+    """Run the failed test with each known bug of ``exercise``; "" if none fails alike.
+
+    ``rules`` guards the bug's file as it did the learner's, so that both start from nan.
+    """
     if not day.bugs.exists():
         return ""
     source = read_source(day.solution)
@@ -34,7 +44,9 @@ def what_a_known_bug_says(
                 (place / f"{day.name}.py").write_text(text, encoding="utf-8")
                 module = finder.load_day(day.track, day.number, str(place), day.root)
                 setattr(item.module, day.name, module)
-                if _alike(_outcome(item), error):
+                with rules(frozenset({str(place / f"{day.name}.py")})):
+                    failed_with = _outcome(item)
+                if _alike(failed_with, error):
                     return bug.says
     finally:
         setattr(item.module, day.name, before)

@@ -139,7 +139,7 @@ def prepare(track: str, wanted: str) -> Any:
 
         from harness.kernels import interpreter
 
-        getattr(interpreter, "install", lambda: None)()
+        interpreter.install()
     return device
 
 
@@ -210,8 +210,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 },
             )
         )
-    names = [(i.name, i.stash[_RULE].exercise) for i in items if _RULE in i.stash]
-    grader.events.send(Event("collected", data={"tests": names}))
+    tests = [(i.name, i.stash[_RULE].exercise) for i in items if _RULE in i.stash]
+    grader.events.send(Event("collected", data={"tests": tests}))
 
 
 def _timeout_method() -> str:
@@ -286,21 +286,26 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
     grader = pyfuncitem.config.stash[_GRADER]
     kernels_only = graded.day.track == "triton" and pyfuncitem.path == graded.day.tests
     files = frozenset(f.path for f in graded.graded_files())
+    others = _others(pyfuncitem.path)
+
+    def rules(files: frozenset[str]) -> Any:
+        return guard(files, others, rule.ban, rule.allow, kernels_only)
+
     meter = Meter(grader.device)
+    if _interpreter() is not None:
+        _interpreter().reset()  # what earlier tests wrote is none of this one's business
     pyfuncitem.stash[_METER] = meter
     try:
-        with (
-            meter,
-            guard(files, _others(pyfuncitem.path), rule.ban, rule.allow, kernels_only),
-        ):
+        with meter, rules(files):
             result = yield
     except Exception as error:
+        _note_unwritten(error)
         known = graded.request.known_bugs and name not in grader.explained
         if known and not isinstance(error, NotImplementedError):
             from harness.grading.known_bugs import what_a_known_bug_says
 
             grader.explained.add(name)
-            says = what_a_known_bug_says(graded.day, name, pyfuncitem, error, graded.choice)
+            says = what_a_known_bug_says(graded.day, name, pyfuncitem, error, graded.choice, rules)
             if says:
                 error.says = says  # type: ignore[attr-defined]
         raise
@@ -310,6 +315,21 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
         if changed:
             raise AssertionError(f"`{name}` changed {changed[0]}: inputs must come back unchanged.")
     return result
+
+
+def _interpreter() -> Any:
+    """The checked interpreter, in a process where it was installed."""
+    return sys.modules.get("harness.kernels.interpreter")
+
+
+def _note_unwritten(error: Exception) -> None:
+    """Say of a wrong tensor which of its elements no kernel wrote."""
+    interpreter, actual = _interpreter(), getattr(error, "actual", None)
+    if interpreter is None or actual is None or not hasattr(actual, "untyped_storage"):
+        return
+    unwritten = interpreter.never_written(actual)
+    if unwritten is not None and unwritten.count:
+        error.unwritten = str(unwritten)  # type: ignore[attr-defined]
 
 
 def _others(test_file: Path) -> tuple[str, ...]:

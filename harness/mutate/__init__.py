@@ -1,1 +1,1 @@
-"""Tests the tests: small automatic changes to the answers, and learners' habits, must be noticed."""
+"""Tests the tests: small automatic changes to the answers and learners' habits must be seen."""

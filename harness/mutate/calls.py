@@ -9,6 +9,11 @@ from itertools import pairwise
 from harness.mutate.expressions import _swap
 from harness.mutate.text import MODULES, Edit, Text, called, is_method
 
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 FUNCTIONS = {
     "maximum": "minimum", "minimum": "maximum", "max": "min", "min": "max", "amax": "amin",
     "amin": "amax", "argmax": "argmin", "argmin": "argmax", "fmax": "fmin", "fmin": "fmax",
@@ -24,24 +29,29 @@ FUNCTIONS = {
     "append": "extend", "extend": "append", "repeat_interleave": "repeat",
 }  # fmt: skip
 """What one function is taken for. Where the other does not exist, nothing is learnt."""
-NOT_IN_TRITON = frozenset(["mean", "log_softmax", "rsqrt_"])
-PYTHONS_OWN = frozenset(["max", "min", "any", "all"])
+NOT_IN_TRITON = frozenset(("mean", "log_softmax"))
+EXTREMES = ("maximum", "minimum", "fmax", "fmin", "max", "min")
+PYTHONS_OWN = frozenset(("max", "min", "any", "all"))
 
-CASTS = frozenset(["to", "float", "double", "half", "bfloat16", "long", "int", "bool", "astype", "type", "type_as"])
+CASTS = words("to float double half bfloat16 long int bool astype type type_as")
 DTYPES = {
     "float64": "float32", "float32": "float16", "bfloat16": "float16", "int64": "int32",
     "double": "float", "complex128": "complex64",
 }  # fmt: skip
-COPIES = frozenset(["detach", "clone", "copy", "contiguous", "copy_", "deepcopy", "stop_gradient", "array", "asarray", "ascontiguousarray", "as_tensor"])  # fmt: skip
-STEPS = frozenset(
-    ["T", "mT", "transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "trans", "masked_fill", "clamp", "clip", "clamp_min", "clamp_max", "abs", "sqrt", "rsqrt", "square", "exp", "log", "neg", "softmax", "flip", "roll", "sort", "cumsum", "relu", "tanh", "sigmoid", "unsqueeze", "squeeze", "flatten", "reshape", "view", "expand", "expand_as", "broadcast_to", "item", "tolist", "float", "int", "sorted", "reversed", "tril", "triu", "round", "floor", "nan_to_num", "expand_dims", "atleast_1d", "ravel", "mul", "add", "sub", "div", "mul_", "add_", "sub_", "div_", "masked_fill_", "logical_not", "real", "conj", "multiple_of", "max_contiguous"]
-)  # fmt: skip
-"""Steps that leave a value of the same kind, so that one can be forgotten."""
-HINTS_TO_THE_COMPILER = frozenset(["multiple_of", "max_contiguous"])
-SYMMETRIC = frozenset(
-    ["maximum", "minimum", "max", "min", "add", "mul", "logaddexp", "print", "isinstance", "equal", "allclose"]
+COPIES = words(
+    "detach clone copy contiguous copy_ deepcopy stop_gradient array asarray ascontiguousarray "
+    "as_tensor"
 )
-SPEED_ONLY = frozenset(["num_warps", "num_stages", "non_blocking", "pin_memory", "eviction_policy", "cache_modifier"])  # fmt: skip
+STEPS = words(
+    "transpose permute swapaxes swapdims movedim moveaxis trans masked_fill clamp clip clamp_min "
+    "clamp_max abs sqrt rsqrt square exp log neg softmax flip roll sort cumsum relu tanh sigmoid "
+    "unsqueeze squeeze flatten reshape view expand expand_as broadcast_to item tolist sorted "
+    "reversed tril triu round floor nan_to_num expand_dims ravel mul add sub div mul_ add_ sub_ "
+    "div_ masked_fill_ logical_not real conj"
+)
+"""Steps that leave a value of the same kind, so that one can be forgotten."""
+SYMMETRIC = words("maximum minimum max min add mul logaddexp print isinstance equal allclose")
+SPEED_ONLY = words("num_warps num_stages non_blocking pin_memory eviction_policy cache_modifier")
 MASKS = ("mask", "other")
 KEEPS = ("keepdim", "keepdims", "keep_dims")
 
@@ -100,9 +110,8 @@ def cast(node: ast.AST, text: Text) -> Iterator[Edit]:
         if called(node) in CASTS and isinstance(node.func, ast.Attribute) and is_method(node):
             if not any("device" in text.of(a) for a in (*node.args, *node.keywords)):
                 yield text.replace(node, text.atom(node.func.value))
-        elif called(node) in ("float", "int") and isinstance(node.func, ast.Name) and node.args:
-            if not isinstance(node.args[0], ast.Constant):
-                yield text.replace(node, text.atom(node.args[0]))
+        elif text.of(node.func) in ("float", "int") and _can_stand_alone(node):
+            yield text.replace(node, text.atom(node.args[0]))
         if called(node) in ("astype", "asarray", "array"):
             for argument in node.args:
                 if isinstance(argument, ast.Name) and argument.id == "float":
@@ -110,9 +119,8 @@ def cast(node: ast.AST, text: Text) -> Iterator[Edit]:
     elif isinstance(node, ast.keyword) and node.arg == "dtype":
         if isinstance(node.value, ast.Name) and node.value.id == "float":
             yield text.replace(node.value, '"float32"')
-    elif isinstance(node, ast.Attribute) and node.attr in DTYPES:
-        if isinstance(node.value, ast.Name) and node.value.id in MODULES:
-            yield text.replace(node, f"{node.value.id}.{DTYPES[node.attr]}")
+    elif isinstance(node, ast.Attribute) and text.of(node.value) in MODULES and node.attr in DTYPES:
+        yield text.replace(node, f"{text.of(node.value)}.{DTYPES[node.attr]}")
 
 
 def copy(node: ast.AST, text: Text) -> Iterator[Edit]:
@@ -122,7 +130,7 @@ def copy(node: ast.AST, text: Text) -> Iterator[Edit]:
 
 def step(node: ast.AST, text: Text) -> Iterator[Edit]:
     """A step of a chain forgotten: ``tl.trans(x)`` → ``x``, ``x.clamp(min=0)`` → ``x``."""
-    yield from _forgotten(node, text, STEPS - HINTS_TO_THE_COMPILER)
+    yield from _forgotten(node, text, STEPS)
 
 
 def one_of_two(node: ast.AST, text: Text) -> Iterator[Edit]:
@@ -130,11 +138,12 @@ def one_of_two(node: ast.AST, text: Text) -> Iterator[Edit]:
     if not isinstance(node, ast.Call) or node.keywords:
         return
     both: list[ast.expr] = []
-    if called(node) == "where" and len(node.args) == 3 and not is_method(node):
+    if is_method(node):
+        return
+    if called(node) == "where" and len(node.args) == 3:
         both = node.args[1:]
-    elif called(node) in ("maximum", "minimum", "fmax", "fmin", "max", "min"):
-        if len(node.args) == 2 and not is_method(node):
-            both = node.args
+    elif called(node) in EXTREMES and len(node.args) == 2:
+        both = node.args
     if any(isinstance(a, ast.Starred) for a in both):
         return
     for argument in both:
@@ -186,9 +195,8 @@ def seed(node: ast.AST, text: Text) -> Iterator[Edit]:
 
 def end_of_queue(node: ast.AST, text: Text) -> Iterator[Edit]:
     """``pop()`` takes from the other end."""
-    if isinstance(node, ast.Call) and called(node) == "pop" and is_method(node):
-        if not node.args and not node.keywords:
-            yield Edit(text.end(node) - 1, text.end(node), "0)")
+    if isinstance(node, ast.Call) and text.of(node).endswith(".pop()"):
+        yield Edit(text.end(node) - 1, text.end(node), "0)")
 
 
 def _forgotten(node: ast.AST, text: Text, names: frozenset[str]) -> Iterator[Edit]:
@@ -200,9 +208,13 @@ def _forgotten(node: ast.AST, text: Text, names: frozenset[str]) -> Iterator[Edi
     if is_method(node):
         assert isinstance(node.func, ast.Attribute)
         yield text.replace(node, text.atom(node.func.value))
-    elif node.args and not isinstance(node.args[0], (ast.Starred, ast.Constant)):
-        if called(node) not in ("float", "int"):
-            yield text.replace(node, text.atom(node.args[0]))
+    elif _can_stand_alone(node):
+        yield text.replace(node, text.atom(node.args[0]))
+
+
+def _can_stand_alone(call: ast.Call) -> bool:
+    """Whether the first argument can take the call's place."""
+    return bool(call.args) and not isinstance(call.args[0], (ast.Starred, ast.Constant))
 
 
 def _kind(node: ast.expr) -> str:

@@ -70,13 +70,13 @@ def mutate_day(
 ) -> DayReport:
     """Every mutant, and every habit, of a day or of one exercise."""
     started = time.monotonic()
-    files = hash_of(day)
+    files, source = hash_of(day), read_source(day.solution)
     with Pool(day.track, device, jobs, SEED) as pool:
-        judged = judge_day(pool, day, exercise)
+        judged = judge_day(pool, day, source, exercise)
         baselines = {one.exercise: one.baseline for one in judged}
-        worn = judge_habits(pool, day, baselines) if habits else []
+        worn = judge_habits(pool, day, source, baselines) if habits else []
     seconds = time.monotonic() - started
-    return DayReport(day.key, day.title, read_source(day.solution), judged, worn, seconds, files)
+    return DayReport(day.key, day.title, source, judged, worn, seconds, files)
 
 
 def _days(track: str) -> list[Day]:

@@ -97,8 +97,10 @@ def dropped_member(node: ast.AST, text: Text) -> Iterator[Edit]:
 
 
 def sign(node: ast.AST, text: Text) -> Iterator[Edit]:
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield text.replace(node, text.atom(node.operand))
+    """``-x`` → ``x``; not for -1: as an axis or an index it is so often the same as 1."""
+    match node:
+        case ast.UnaryOp(op=ast.USub(), operand=operand) if not _is_int(operand):
+            yield text.replace(node, text.atom(operand))
 
 
 def constant(node: ast.AST, text: Text) -> Iterator[Edit]:

@@ -89,11 +89,10 @@ class _Habit:
             if self.name == "none":
                 self.note("s" if result is None else "c")
                 return None
+            is_random = _random_state((args, kwargs)) != before
             changed, letters = self.applied(result, args, kwargs)
-            if "c" in letters and self.name == "float16" and _random_state((args, kwargs)) != before:
-                self.note("r")
-            else:
-                self.note(_worst(letters))
+            rounded = self.name == "float16" and "c" in letters
+            self.note("r" if rounded and is_random else _worst(letters))
             return changed
 
         return worn
@@ -143,7 +142,7 @@ def _worst(letters: str) -> str:
 
 
 def _mapped(value: Any, leaf: Leaf, late: Callable[[Any], Any] | None = None) -> tuple[Any, str]:
-    """``value`` with each of its arrays and numbers changed by ``leaf``, and the leaves' letters."""
+    """``value`` with its arrays and numbers changed by ``leaf``, and the leaves' letters."""
     if isinstance(value, dict):
         parts = [(key, *_mapped(part, leaf, late)) for key, part in value.items()]
         return _like(value, {k: v for k, v, _ in parts}), "".join(w for *_, w in parts)
@@ -169,13 +168,13 @@ def _mapped(value: Any, leaf: Leaf, late: Callable[[Any], Any] | None = None) ->
 
         return returned, ""
     if _own_tensor(value):
-        data, letters = leaf(value.data)
+        data, letters = leaf(_data(value))
         if "c" not in letters:
             return value, letters
-        new = copy.copy(value)
+        own: Any = copy.copy(value)
         with contextlib.suppress(AttributeError):
-            new.data = data
-            return new, letters
+            own.data = data
+            return own, letters
         return value, "s"
     return leaf(value)
 
@@ -195,12 +194,16 @@ def _own_tensor(value: Any) -> bool:
     return isinstance(getattr(value, "data", None), (np.ndarray, np.generic, float))
 
 
+def _data(own_tensor: Any) -> Any:
+    return own_tensor.data
+
+
 def _arrays(value: Any, depth: int = 4) -> Iterator[Any]:
     """The tensors and numpy arrays among arguments."""
     if _is_tensor(value) or isinstance(value, np.ndarray):
         yield value
     elif _own_tensor(value):
-        yield from _arrays(value.data)
+        yield from _arrays(_data(value))
     elif depth and isinstance(value, (tuple, list)):
         for part in value:
             yield from _arrays(part, depth - 1)
@@ -259,7 +262,7 @@ def _shapes(value: Any, depth: int = 4) -> Any:
     if isinstance(value, dict) and depth:
         return tuple((key, _shapes(part, depth - 1)) for key, part in value.items())
     if _own_tensor(value):
-        return "array", np.shape(value.data)
+        return "array", np.shape(_data(value))
     return "callable" if inspect.isroutine(value) else type(value).__name__
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.curriculum import Day, read_source
+from harness.curriculum import Day
 from harness.mutate.judge import Baseline
 from harness.mutate.pool import Pool
 
@@ -49,12 +49,14 @@ class HabitVerdict:
     tests: tuple[str, ...] = ()
 
 
-def judge_habits(pool: Pool, day: Day, baselines: dict[str, Baseline]) -> list[HabitVerdict]:
+def judge_habits(
+    pool: Pool, day: Day, source: str, baselines: dict[str, Baseline]
+) -> list[HabitVerdict]:
     """Every habit in every exercise whose reference passes its tests."""
     names = [name for name, baseline in baselines.items() if not baseline.problem]
 
     def verdicts(name: str) -> list[HabitVerdict]:
-        return _exercise(pool, day, name, baselines[name])
+        return _exercise(pool, day, source, name, baselines[name])
 
     return [verdict for several in pool.map(verdicts, names) for verdict in several]
 
@@ -67,8 +69,9 @@ def with_habit(source: str, exercise: str, habit: str, record: Path) -> str:
     )
 
 
-def _exercise(pool: Pool, day: Day, name: str, baseline: Baseline) -> list[HabitVerdict]:
-    source = read_source(day.solution)
+def _exercise(
+    pool: Pool, day: Day, source: str, name: str, baseline: Baseline
+) -> list[HabitVerdict]:
     ceiling = 3 * baseline.ceiling  # a wrapper compares what it changes
     with tempfile.TemporaryDirectory(prefix="habits-") as folder:
         record = Path(folder).resolve() / "calls"

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.curriculum import Day, apply_bug, load_bugs, read_source
+from harness.curriculum import Day, apply_bug, load_bugs
 from harness.curriculum.source import normalised
 from harness.mutate.operators import Mutant, mutants_of, same_program
 from harness.mutate.pool import Pool
@@ -69,18 +69,17 @@ class Judged:
         return len(self.verdicts) - self.count("equivalent")
 
 
-def judge_day(pool: Pool, day: Day, exercise: str = "") -> list[Judged]:
-    """Every mutant of the day, or of one exercise."""
+def judge_day(pool: Pool, day: Day, source: str, exercise: str = "") -> list[Judged]:
+    """Every mutant of the day, or of one exercise; ``source`` is the reference's."""
     names = [e.name for e in day.exercises if exercise in ("", e.name)]
     judged = {n: Judged(n, b) for n, b in zip(names, baselines(pool, day, names), strict=True)}
     killers: dict[str, Counter[str]] = {name: Counter() for name in names}
-    because = _equivalents(day)
+    because = _equivalents(day, source)
 
     def verdict(mutant: Mutant) -> Verdict:
         name = mutant.exercise
         return judge(pool, day, mutant, judged[name].baseline, killers[name])
 
-    source = read_source(day.solution)
     mutants = [
         m for m in mutants_of(source, day.solution, exercise)
         if not judged[m.exercise].baseline.problem
@@ -158,11 +157,10 @@ def _baseline(result: DayResult) -> Baseline:
     return Baseline(tuple(t.name for t in ran), seconds, result.seconds, problem)
 
 
-def _equivalents(day: Day) -> dict[tuple[str, str], str]:
+def _equivalents(day: Day, source: str) -> dict[tuple[str, str], str]:
     """Why, by exercise and program."""
     if not day.bugs.exists():
         return {}
-    source = read_source(day.solution)
     found = {}
     for entry in load_bugs(day.bugs, source).equivalents:
         changed = normalised(apply_bug(source, entry, day.bugs))

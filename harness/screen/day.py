@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from pathlib import Path
 
@@ -61,9 +62,10 @@ def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: b
     line.append(_summary(exercise), style="" if status == "wrong" else "dim")
     console.print(line)
     if status == "wrong":
-        for test in exercise.failed[:_SHOWN]:
+        shown = _different(exercise.failed)[:_SHOWN]
+        for test in shown:
             _failed_test(test, console, verbose)
-        more = len(exercise.failed) - _SHOWN
+        more = len(exercise.failed) - len(shown)
         if more > 0:
             note = f"and {more} more failing test{'s' * (more > 1)}" + (
                 "" if verbose else " (-v shows tracebacks)"
@@ -72,6 +74,15 @@ def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: b
     elif status == "skipped" or (verbose and status == "passed"):
         for reason in sorted({t.skipped for t in exercise.tests if t.skipped}):
             _paragraph(f"skipped: {reason}", console, "      ", style="yellow")
+
+
+def _different(failed: list[TestResult]) -> list[TestResult]:
+    """The failing tests without those that only say again what an earlier one says."""
+    seen = {}
+    for test in failed:
+        text = test.failure.message if test.failure else ""
+        seen.setdefault(re.sub(r"[\d.,]+", "#", text)[:60], test)
+    return list(seen.values())
 
 
 def _summary(exercise: ExerciseResult) -> str:

@@ -77,8 +77,8 @@ def forward_difference(f: Function, x: Any, h: Any) -> Any:
 def central_difference(f: Function, x: Any, h: Any) -> Any:
     """The slope of f from x - h to x + h: (f(x + h) - f(x - h)) / 2h.
 
-    As ``forward_difference``: any shape of x and h, two calls of f, division by the step really taken,
-    here (x + h) - (x - h), and ValueError when that is 0.
+    As ``forward_difference``: any shape of x and h, two calls of f, division by the step really
+    taken, here (x + h) - (x - h), and ValueError when that is 0.
 
     >>> print(central_difference(lambda x: x**2, 3.0, h=0.5))
     6.0

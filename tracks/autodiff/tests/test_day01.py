@@ -1,5 +1,6 @@
 """Day 1: derivatives by measurement; their errors are themselves measured, over the step."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -41,7 +42,7 @@ def error_ratios(difference, derivative, rng):
     """
     x = rng.uniform(20, low=-1.0, high=1.0)
     errors = [np.abs(difference(np.exp, x, h) - derivative(x)) for h in 2.0 ** -np.arange(4, 8)]
-    return [large / small for large, small in zip(errors, errors[1:], strict=False)]
+    return [large / small for large, small in itertools.pairwise(errors)]
 
 
 @exercise("forward_difference")

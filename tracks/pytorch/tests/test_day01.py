@@ -138,7 +138,9 @@ def test_select_views_and_copies(device, rng):
     for layout, x in layouts(base):
         for name, got in day01.select(x, rng.permutation(5), picks, -9.0).items():
             if name in VIEWS:
-                assert shares_memory(got, x), f"{name} of a {layout} x is a copy: memory for nothing"
+                assert shares_memory(got, x), (
+                    f"{name} of a {layout} x is a copy: memory for nothing"
+                )
             else:
                 assert not shares_memory(got, x), (
                     f"{name} of a {layout} x shares memory with x: writing into it would change x"

@@ -32,7 +32,9 @@ def check(expected, f, *args, **options):
     close(out, expected, tile=BLOCK, **options)
     assert out.is_contiguous(), f"the result has the strides {out.stride()}: it is a view"
     tensors = [a for a in args if isinstance(a, torch.Tensor) and a.numel()]
-    shared = any(out.untyped_storage().data_ptr() == a.untyped_storage().data_ptr() for a in tensors)
+    shared = any(
+        out.untyped_storage().data_ptr() == a.untyped_storage().data_ptr() for a in tensors
+    )
     assert not (out.numel() and shared), "the result lies in an input's memory: it is not a copy"
     assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
     programs = seen.launches[0].programs

@@ -165,7 +165,15 @@ def test_total_rounds_like_a_tree(n, rng):
     # Equal numbers are the worst case for adding one after the other: within a power of two every
     # addition rounds the same way. A tree doubles them, which is exact.
     x = rng.uniform(1, low=0.1, high=0.9).expand(n).contiguous()
-    close(day05.total(x), x[0].double() * n, dtype=torch.float32, factor=1)
+    close(day05.total(x), x[0].double() * n, dtype=torch.float32)
+
+
+@exercise("total")
+def test_total_does_not_add_one_by_one(rng):
+    # float32 numbers beyond 2**24 lie 2 apart: whoever adds small ones to it singly adds nothing.
+    x = (rng.uniform(1, low=0.8, high=1.0) / 2048).repeat(70_000)
+    x[0] = 2.0**24
+    close(day05.total(x), x.double().sum(), dtype=torch.float32, name="2**24 and small numbers")
 
 
 @exercise("total")
