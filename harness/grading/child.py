@@ -31,7 +31,7 @@ def grade(request: Request, descriptor: int) -> int:
     os.chdir(ROOT)
     events = Events(descriptor)
     test_file = request.test_file or str(Day(request.track, request.day).tests)
-    arguments = [test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=short"]
+    arguments = [test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=no"]
     arguments += [f"--hypothesis-seed={request.seed}", "-p", "_hypothesis_pytestplugin"]
     arguments += ["-p", "timeout"]
     for plugin_name in UNUSED:

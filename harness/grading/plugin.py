@@ -79,10 +79,11 @@ class GradedDay:
         self.day, self.request = day, request
         self.choice = finder.Choice((day.track, day.number), request.impl, request.prior, day.root)
         self.file = finder.source_file(day, request.impl)
+        self.untouched = self._untouched()
         self.missing: set[str] = set()
         self.borrowed: set[str] = set()
 
-    def untouched(self) -> frozenset[str]:
+    def _untouched(self) -> frozenset[str]:
         if self.request.impl == SOLUTION or not self.file.exists():
             return frozenset()
         solution = self.day.solution.read_text(encoding="utf-8")
@@ -206,7 +207,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 "graded",
                 data={
                     "files": [asdict(f) for f in graded.graded_files()],
-                    "untouched": sorted(graded.untouched()),
+                    "untouched": sorted(graded.untouched),
                 },
             )
         )
@@ -300,7 +301,8 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
             result = yield
     except Exception as error:
         _note_unwritten(error)
-        known = graded.request.known_bugs and name not in grader.explained
+        # An exercise is explained once, and not where there is no answer yet.
+        known = graded.request.known_bugs and name not in grader.explained | graded.untouched
         if known and not isinstance(error, NotImplementedError):
             from harness.grading.known_bugs import what_a_known_bug_says
 

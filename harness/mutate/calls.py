@@ -120,6 +120,8 @@ def cast(node: ast.AST, text: Text) -> Iterator[Edit]:
         if isinstance(node.value, ast.Name) and node.value.id == "float":
             yield text.replace(node.value, '"float32"')
     elif isinstance(node, ast.Attribute) and text.of(node.value) in MODULES and node.attr in DTYPES:
+        if node.attr == "int64" and called(text.parent(node)) == "to":
+            return  # to int32 is what it is without the cast
         yield text.replace(node, f"{text.of(node.value)}.{DTYPES[node.attr]}")
 
 
@@ -205,11 +207,20 @@ def _forgotten(node: ast.AST, text: Text, names: frozenset[str]) -> Iterator[Edi
     above = text.parent(node)
     if isinstance(above, ast.Expr):
         return  # `removed` deletes the statement
+    if isinstance(above, ast.Assign) and [text.of(t) for t in above.targets] == _first(node, text):
+        return  # x = x: `removed` again
     if is_method(node):
         assert isinstance(node.func, ast.Attribute)
         yield text.replace(node, text.atom(node.func.value))
     elif _can_stand_alone(node):
         yield text.replace(node, text.atom(node.args[0]))
+
+
+def _first(call: ast.Call, text: Text) -> list[str]:
+    if is_method(call):
+        assert isinstance(call.func, ast.Attribute)
+        return [text.of(call.func.value)]
+    return [text.of(argument) for argument in call.args[:1]]
 
 
 def _can_stand_alone(call: ast.Call) -> bool:

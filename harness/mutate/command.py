@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 
 from harness.cli.options import Usage, check_choice
 from harness.curriculum import Day, find_day, find_exercise, find_track, find_tracks, read_source
@@ -43,10 +44,14 @@ def mutate_days(
     if exercise:
         find_exercise(days[0], exercise)
     reports = []
-    for day in days:
-        reports.append(mutate_day(day, exercise, at_once, device, habits))
-        if not as_json:
-            print(text_of(reports[-1]), flush=True)
+    with ExitStack() as stack:
+        pools: dict[str, Pool] = {}
+        for day in days:
+            if day.track not in pools:
+                pools[day.track] = stack.enter_context(Pool(day.track, device, at_once, SEED))
+            reports.append(mutate_day(pools[day.track], day, exercise, habits))
+            if not as_json:
+                print(text_of(reports[-1]), flush=True)
     if table and not exercise and habits:
         text = TABLE.read_text(encoding="utf-8")
         TABLE.write_text(updated(text, reports), encoding="utf-8")
@@ -65,16 +70,13 @@ def mutate_days(
     return 0 if enough and all(report.passed for report in reports) else 1
 
 
-def mutate_day(
-    day: Day, exercise: str = "", jobs: int = 1, device: str = "cpu", habits: bool = True
-) -> DayReport:
+def mutate_day(pool: Pool, day: Day, exercise: str = "", habits: bool = True) -> DayReport:
     """Every mutant, and every habit, of a day or of one exercise."""
     started = time.monotonic()
     files, source = hash_of(day), read_source(day.solution)
-    with Pool(day.track, device, jobs, SEED) as pool:
-        judged = judge_day(pool, day, source, exercise)
-        baselines = {one.exercise: one.baseline for one in judged}
-        worn = judge_habits(pool, day, source, baselines) if habits else []
+    judged = judge_day(pool, day, source, exercise)
+    baselines = {one.exercise: one.baseline for one in judged}
+    worn = judge_habits(pool, day, source, baselines) if habits else []
     seconds = time.monotonic() - started
     return DayReport(day.key, day.title, source, judged, worn, seconds, files)
 

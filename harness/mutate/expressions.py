@@ -157,7 +157,7 @@ def order_of_elements(node: ast.AST, text: Text) -> Iterator[Edit]:
     if not isinstance(node, ast.Tuple):
         return
     above = text.parent(node)
-    if called(above) in ("isinstance", "issubclass") or isinstance(above, ast.Compare):  # type: ignore[arg-type]
+    if called(above) in ("isinstance", "issubclass") or isinstance(above, ast.Compare):
         return
     for left, right in pairwise(node.elts):
         if text.of(left) != text.of(right):

@@ -79,29 +79,37 @@ class _Habit:
         def worn(*args: Any, **kwargs: Any) -> Any:
             if self.name == "examples":
                 return self.memorised(function, args, kwargs)
-            before = _random_state((args, kwargs))
+            with _unseen():
+                before = self.random_state(args, kwargs)
             result = function(*args, **kwargs)
-            if self.name == "control":
-                for name in LEAVES:
-                    if name != "in place":  # that one changes the inputs
-                        _mapped(result, functools.partial(LEAVES[name], inputs=[*_arrays(args)]))
-                return result
-            if self.name == "none":
-                self.note("s" if result is None else "c")
-                return None
-            is_random = _random_state((args, kwargs)) != before
-            changed, letters = self.applied(result, args, kwargs)
-            rounded = self.name == "float16" and "c" in letters
-            self.note("r" if rounded and is_random else _worst(letters))
-            return changed
+            with _unseen():
+                random_values = self.random_state(args, kwargs) != before
+                return self.changed(result, random_values, args, kwargs)
 
         return worn
+
+    def random_state(self, args: Any, kwargs: Any) -> Any:
+        return _random_state((args, kwargs)) if self.name == "float16" else None
+
+    def changed(self, result: Any, random_values: bool, args: Any, kwargs: Any) -> Any:
+        if self.name == "control":
+            for name in LEAVES:
+                if name != "in place":  # that one changes the inputs
+                    _mapped(result, functools.partial(LEAVES[name], inputs=[*_arrays(args)]))
+            return result
+        if self.name == "none":
+            self.note("s" if result is None else "c")
+            return None
+        changed, letters = self.applied(result, args, kwargs)
+        self.note("r" if random_values and "c" in letters else _worst(letters))
+        return changed
 
     def applied(self, result: Any, args: Any, kwargs: Any) -> tuple[Any, str]:
         leaf = functools.partial(LEAVES[self.name], inputs=[*_arrays((args, kwargs))])
 
         def late(value: Any) -> Any:  # a function that the exercise returned has been called
-            changed, letters = _mapped(value, leaf, late)
+            with _unseen():
+                changed, letters = _mapped(value, leaf, late)
             self.note(_worst(letters))
             return changed
 
@@ -116,7 +124,8 @@ class _Habit:
         if not self.examples or _shapes((args, kwargs)) in self.examples:
             self.note("s" if self.examples else "e")
             return result
-        zeros, letters = _mapped(result, functools.partial(_zeros, inputs=[]))
+        with _unseen():
+            zeros, letters = _mapped(result, functools.partial(_zeros, inputs=[]))
         if "c" in letters or "s" in letters:
             self.note(_worst(letters))
             return zeros
@@ -126,6 +135,30 @@ class _Habit:
 
     def note(self, letter: str) -> None:
         _note(self.record, letter)
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    """Keeps what the wrapper does out of what ``watch`` counts in the call that is wrapped."""
+    watch = getattr(sys.modules.get("harness.testing.watching"), "watch", None)
+    frame = sys._getframe(1) if watch is not None else None
+    while frame is not None and frame.f_code is not watch.__code__:  # type: ignore[union-attr]
+        frame = frame.f_back
+    if frame is None or frame.f_locals["record"].hidden:
+        yield
+        return
+    record, meters = frame.f_locals["record"], frame.f_locals["meters"]
+    counts = len(record.operators), len(record.synchronisations)
+    record.hidden += 1
+    for meter in reversed(meters):
+        meter.pause()
+    try:
+        yield
+    finally:
+        for meter in meters:
+            meter.resume()
+        record.hidden -= 1
+        del record.operators[counts[0] :], record.synchronisations[counts[1] :]
 
 
 def _note(record: str, letter: str) -> None:

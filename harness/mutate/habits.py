@@ -8,7 +8,7 @@ applicable.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,8 @@ class HabitVerdict:
     why: str = ""
     """The test that rejects it, or why it is not applicable."""
     tests: tuple[str, ...] = ()
+    disturbed: tuple[str, ...] = ()
+    """Tests that do not count here: they fail on a wrapper that changes nothing."""
 
 
 def judge_habits(
@@ -90,11 +92,14 @@ def _exercise(
         disturbed = tuple(sorted(t for t, outcome in seen.items() if outcome != "passed"))
         if set(baseline.tests) <= set(disturbed):
             why = "every test sees the wrapper"
-            return [HabitVerdict(name, habit, "not applicable", why) for habit in HABITS]
+            return [
+                HabitVerdict(name, habit, "not applicable", why, disturbed=disturbed)
+                for habit in HABITS
+            ]
         found = []
         for habit in HABITS:
             outcomes, calls = grade(habit, disturbed, True)
-            found.append(_verdict(name, habit, outcomes, calls))
+            found.append(replace(_verdict(name, habit, outcomes, calls), disturbed=disturbed))
         return found
 
 

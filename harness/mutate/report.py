@@ -85,7 +85,10 @@ def text_of(report: DayReport) -> str:
     for problem in report.problems:
         lines += textwrap.wrap(f"! {problem}", WIDTH, subsequent_indent="  ")
     for habit in report.accepted:
-        text = f"! {habit.exercise}: an answer that {_habit(habit)} passes {len(habit.tests)} tests"
+        text = f"! {habit.exercise}: an answer that {_habit(habit)} passes "
+        text += f"{len(habit.tests)} test(s)"
+        if habit.disturbed:
+            text += f" ({len(habit.disturbed)} more do not count: they see the wrapper itself)"
         lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     for one in report.judged:
         for verdict in one.verdicts:
@@ -118,7 +121,8 @@ def json_of(report: DayReport) -> dict[str, Any]:
         "problems": report.problems,
         "exercises": [_exercise(one, report) for one in report.judged],
         "habits": [
-            {"exercise": h.exercise, "habit": h.habit, "outcome": h.outcome, "why": h.why}
+            {"exercise": h.exercise, "habit": h.habit, "outcome": h.outcome, "why": h.why,
+             "not counted": list(h.disturbed)}
             for h in report.habits
         ],
     }
@@ -159,7 +163,8 @@ def _figures(caught: int, total: int) -> str:
 
 def _habit(habit: HabitVerdict) -> str:
     meaning = HABITS[habit.habit]
-    return meaning if meaning.split()[0] in ("returns", "computes") else f"gives {meaning}"
+    verb = {"returns": "", "computes": "", "right": "is "}.get(meaning.split()[0], "gives ")
+    return verb + meaning
 
 
 def _survivor(verdict: Verdict, reference: str) -> list[str]:

@@ -116,7 +116,7 @@ OPERATORS: dict[type[ast.operator], str] = {
 }  # fmt: skip
 
 
-def called(node: ast.AST) -> str:
+def called(node: ast.AST | None) -> str:
     """The last part of the name that a call calls: ``sum`` for ``tl.sum(x)`` and ``x.sum()``."""
     if not isinstance(node, ast.Call):
         return ""

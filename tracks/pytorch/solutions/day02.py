@@ -180,7 +180,7 @@ def topk_mask(x: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def segment_sum(values: torch.Tensor, ids: torch.Tensor, n: int) -> torch.Tensor:
-    """Add up the rows of ``values`` that carry the same number: result[s] = Σ_{ids[i] = s} values[i].
+    """Add up the rows of ``values`` by group: result[s] is the sum of values[i] where ids[i] is s.
 
     ``values`` (L, ...) and ``ids`` (L,), whole numbers from 0 to n - 1 in any order, int64;
     result (n, ...). A segment that no row belongs to is zero.

@@ -156,10 +156,11 @@ def unit(x, dim):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_normalize(dtype, device, rng):
     base = rng.normal(3, 5, 7, dtype=dtype)
+    factor = 0.6 if dtype.itemsize == 2 else 4  # half precision is to be rounded once: 0.5
     for dim in (-1, 0, 1, (0, 2), (-1, -2), (0, 1, 2)):
         for layout, x in layouts(base):
             close(day02.normalize(x, dim), unit(base, dim), dtype=dtype, terms=8,
-                  name=f"dim={dim}, {layout} x")  # fmt: skip
+                  factor=factor, name=f"dim={dim}, {layout} x")  # fmt: skip
 
 
 @exercise("normalize", ban=["normalize"])
@@ -263,7 +264,9 @@ def best_k_of(x, k):
 @exercise("topk_mask")
 @pytest.mark.parametrize("dtype", [*FLOATS, torch.int64, torch.uint8])
 def test_topk_mask(dtype, device, rng):
-    x = rng.normal(4, 7, mean=100, std=40).clamp(0, 255).to(dtype)
+    x = rng.normal(4, 7, mean=100, std=40).clamp(0, 255)
+    x[:, 2] = 0  # for an unsigned type its own negative
+    x = x.to(dtype)
     for k in (0, 1, 3, 7, 9):
         close(day02.topk_mask(x, k), best_k_of(x, k), name=f"topk_mask(x, {k}) of 7 columns")
 

@@ -179,7 +179,7 @@ def relu_inplace(x: torch.Tensor) -> torch.Tensor:
 
 @triton.jit
 def masked_sum_kernel(x_ptr, mask_ptr, out_ptr, n, BLOCK: tl.constexpr):
-    """The only program: out_ptr[0] = sum of x_ptr[j] over the j < n with mask_ptr[j]; n <= BLOCK."""
+    """The only program: out_ptr[0] = sum of x_ptr[j] for j < n where mask_ptr[j]; n <= BLOCK."""
     # TODO: add up the elements of x that the mask keeps, in float32, and store the one number.
     # HINT: Which number can stand in a lane that does not count, so that a sum does not see it?
     ### BEGIN SOLUTION

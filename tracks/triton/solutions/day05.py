@@ -38,6 +38,7 @@ import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = 1024
+MIN_BLOCK = 128
 MAX_BLOCK = 16384
 
 
@@ -53,10 +54,10 @@ def block_max_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     # HINT: What do masked lanes hold? If all elements are negative, which lane wins?
     ### BEGIN SOLUTION
     # HINT: tl.load(..., mask=mask, other=value) puts value into the masked lanes.
-    # HINT: -float("inf") never wins; tl.max(x, axis=0) is one number, stored at out_ptr itself.
+    # HINT: -float("inf") never wins; tl.max(x) is one number, stored at out_ptr itself.
     offset = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + offset, mask=offset < n, other=-float("inf"))
-    tl.store(out_ptr, tl.max(x, axis=0))
+    tl.store(out_ptr, tl.max(x))
     ### END SOLUTION
 
 
@@ -99,10 +100,10 @@ def block_sums_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     ### BEGIN SOLUTION
     # HINT: tl.sum adds float16 numbers in float16: convert with .to(tl.float32) before it.
     # HINT: Each program stores a single number: at which offset of out?
-    program = tl.program_id(0).to(tl.int64)  # program * BLOCK may exceed 2**31
+    program = tl.program_id(0)
     offset = program * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(x_ptr + offset, mask=offset < n, other=0.0)
-    tl.store(out_ptr + program, tl.sum(x.to(tl.float32), axis=0))
+    tl.store(out_ptr + program, tl.sum(x.to(tl.float32)))
     ### END SOLUTION
 
 
@@ -112,7 +113,8 @@ def block_sums(x: torch.Tensor, block: int) -> torch.Tensor:
     out[i] = x[i * block] + ... + x[(i + 1) * block - 1]; the last block may be shorter.
 
     Args:
-        x: contiguous, any shape and size, taken as one vector; float32, float16 or bfloat16.
+        x: contiguous, any shape, 0 to 2**30 elements, taken as one vector; float32, float16 or
+            bfloat16.
         block: a power of two, at most 65536; one program sums one block.
 
     Returns:
@@ -128,7 +130,7 @@ def block_sums(x: torch.Tensor, block: int) -> torch.Tensor:
     # HINT: triton.cdiv(n, block) is the number of blocks, of programs and of results.
     n = x.numel()
     blocks = triton.cdiv(n, block)
-    out = torch.empty(blocks, dtype=torch.float32, device=x.device)
+    out = x.new_empty(blocks, dtype=torch.float32)
     block_sums_kernel[(blocks,)](x, out, n, BLOCK=block, num_warps=_warps(block))
     return out
     ### END SOLUTION
@@ -143,7 +145,7 @@ def total_kernel(partial_ptr, out_ptr, count, BLOCK: tl.constexpr):
     # HINT: Load with other=0.0: then count = 0 gives 0, the sum of nothing.
     offset = tl.arange(0, BLOCK)
     partial = tl.load(partial_ptr + offset, mask=offset < count, other=0.0)
-    tl.store(out_ptr, tl.sum(partial, axis=0))
+    tl.store(out_ptr, tl.sum(partial))
     ### END SOLUTION
 
 
@@ -166,15 +168,15 @@ def total(x: torch.Tensor) -> torch.Tensor:
         total([3.0, 1.0, 4.0]) is 8.0.
     """
     # TODO: choose a block, compute the partial sums, then sum these in a second launch.
-    # HINT: With blocks of 1024, how many partial sums do 2**30 elements leave? Does one block hold
-    # HINT: them? Which block size makes both launches about equally long?
+    # HINT: With blocks of 1024, 2**30 elements leave 2**20 partial sums. Does one block hold them?
+    # HINT: Which block size makes the two launches equally long?
     ### BEGIN SOLUTION
     # HINT: Blocks of about sqrt(n) elements make about sqrt(n) partial sums: 2**15 for n = 2**30.
-    # HINT: block_sums does the first launch; total_kernel[(1,)] with a block that covers its
-    # HINT: results, at least 1, does the second.
-    block = max(BLOCK, triton.next_power_of_2(math.isqrt(x.numel())))
+    # HINT: max(MIN_BLOCK, triton.next_power_of_2(math.isqrt(n))); block_sums is the first launch.
+    # HINT: The second is total_kernel[(1,)], with a block of its own that covers the partial sums.
+    block = max(MIN_BLOCK, triton.next_power_of_2(math.isqrt(x.numel())))
     partial = block_sums(x, block)
-    out = torch.empty((), dtype=torch.float32, device=x.device)
+    out = x.new_empty((), dtype=torch.float32)
     count = partial.numel()
     block = triton.next_power_of_2(max(count, 1))
     total_kernel[(1,)](partial, out, count, BLOCK=block, num_warps=_warps(block))
@@ -189,11 +191,12 @@ def histogram_kernel(x_ptr, counts_ptr, n, bins, BLOCK: tl.constexpr):
     # HINT: Two lanes that load a count of 7, add 1 and store 8 have lost one of the two values.
     ### BEGIN SOLUTION
     # HINT: tl.atomic_add(pointers, 1, mask=...) adds where the memory is, one after the other.
+    # HINT: sem="relaxed" says that nobody waits for these additions before the launch ends.
     # HINT: The values are the offsets into counts. Mask lanes beyond n, and values beyond the bins.
-    offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offset < n
-    value = tl.load(x_ptr + offset, mask=inside, other=-1)
-    counted = (value >= 0) & (value < bins)
+    value = tl.load(x_ptr + offset, mask=inside)
+    counted = inside & (value >= 0) & (value < bins)
     tl.atomic_add(counts_ptr + value, 1, mask=counted, sem="relaxed")
     ### END SOLUTION
 
@@ -205,7 +208,7 @@ def histogram(x: torch.Tensor, bins: int) -> torch.Tensor:
     The counts are exact, however many elements share a value.
 
     Args:
-        x: contiguous, any shape and size; int32 or int64.
+        x: contiguous, any shape, 0 to 2**30 elements; int32 or int64.
         bins: number of bins, at least 1; not only powers of two.
 
     Returns:

@@ -90,9 +90,7 @@ def bias_relu(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     out = torch.empty_like(x)
     tile_rows, tile_columns = _tile(columns)
     grid = (triton.cdiv(rows, tile_rows), triton.cdiv(columns, tile_columns))
-    bias_relu_kernel[grid](
-        x, b, out, rows, columns, TILE_ROWS=tile_rows, TILE_COLUMNS=tile_columns
-    )
+    bias_relu_kernel[grid](x, b, out, rows, columns, TILE_ROWS=tile_rows, TILE_COLUMNS=tile_columns)
     return out
     ### END SOLUTION
 

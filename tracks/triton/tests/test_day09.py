@@ -186,9 +186,7 @@ def check_addcmul(a, b, c, lo, hi, **options):
     product = b.double() * c.double()
     expected = (a.double() + product).clamp(lo, hi)
     size = a.double().abs() + product.abs()
-    check(
-        expected, day09.addcmul_clamp, a, b, c, lo, hi, dtype=a.dtype, scale=size, **options
-    )
+    check(expected, day09.addcmul_clamp, a, b, c, lo, hi, dtype=a.dtype, scale=size, **options)
 
 
 @exercise("addcmul_clamp")
