@@ -15,7 +15,7 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,24 @@ mine: $(READY) ## [TRACK=]: grade every day that you have started
 	@$(HARNESS) $@
 
 lesson: $(READY) ## TRACK= DAY=: the day's lesson in the terminal
+	@$(HARNESS) $@
+
+next: $(READY) ## grade the first day that is not finished
+	@$(HARNESS) $@
+
+hint: $(READY) ## TRACK= DAY= [EX=]: the next hint, one deeper each time
+	@$(HARNESS) $@
+
+solution: $(READY) ## TRACK= DAY= [FORCE=1]: yours against the reference, once passed
+	@$(HARNESS) $@
+
+reset: $(READY) ## TRACK= DAY= [EX=]: back to the stub; your version is kept
+	@$(HARNESS) $@
+
+restore: $(READY) ## TRACK= DAY= [VERSION=]: list or bring back versions that a reset replaced
+	@$(HARNESS) $@
+
+progress: $(READY) ## days, levels, medals, time; writes PROGRESS.md
 	@$(HARNESS) $@
 
 doctor: $(READY) ## what is installed, what is wrong, and what to do about it

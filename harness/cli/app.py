@@ -87,6 +87,67 @@ def lesson(track: Track, day: OneDay) -> None:
 
 
 @app.command()
+def hint(track: Track, day: OneDay, ex: Exercise = "") -> None:
+    """The next hint, one deeper each time."""
+    from harness.cli.learn import show_hint
+
+    raise typer.Exit(show_hint(track, day, ex))
+
+
+@app.command()
+def solution(
+    track: Track,
+    day: OneDay,
+    force: Annotated[bool, typer.Option("--force", envvar="FORCE")] = False,
+) -> None:
+    """Your answers against the reference, once the day is passed."""
+    from harness.cli.learn import show_solution
+
+    raise typer.Exit(show_solution(track, day, force))
+
+
+@app.command()
+def reset(track: Track, day: OneDay, ex: Exercise = "") -> None:
+    """Back to the stub; your version is kept."""
+    from harness.cli.learn import reset_day
+
+    raise typer.Exit(reset_day(track, day, ex))
+
+
+@app.command()
+def restore(
+    track: Track,
+    day: OneDay,
+    version: Annotated[str, typer.Option(envvar="VERSION", help="a number of the list")] = "",
+) -> None:
+    """Bring back a version that a reset replaced."""
+    from harness.cli.learn import restore_day
+
+    raise typer.Exit(restore_day(track, day, version))
+
+
+@app.command()
+def progress(as_json: Json = False) -> None:
+    """What you have done: days, levels, medals, time."""
+    from harness.cli.learn import show_progress
+
+    raise typer.Exit(show_progress(as_json))
+
+
+@app.command(name="next")
+def next_day() -> None:
+    """Grade the first day that is not finished."""
+    from harness.cli import grade
+    from harness.cli.learn import where_next
+
+    found = where_next()
+    if found is None:
+        print("Every day is finished.")
+        raise typer.Exit(0)
+    raise typer.Exit(grade.grade_day(found[0], str(found[1]), grade.Options()))
+
+
+@app.command()
 def stubs(
     check: Annotated[bool, typer.Option("--check", envvar="CHECK", help="only compare")] = False,
 ) -> None:

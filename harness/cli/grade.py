@@ -31,6 +31,7 @@ def grade_day(track: str, number: str, options: Options) -> int:
     day = find_day(track, number)
     request = _request(day, options)
     result = _run(request, quiet=options.as_json)
+    _remember(result, request)
     _report([result], options)
     return _exit_code([result])
 
@@ -44,7 +45,9 @@ def grade_mine(track: str, options: Options) -> int:
         return 0
     results = []
     for day in days:
-        results.append(_run(_request(day, options), quiet=True))
+        request = _request(day, options)
+        results.append(_run(request, quiet=True))
+        _remember(results[-1], request)
         if not options.as_json:
             _line(results[-1])
     if options.as_json or options.junit:
@@ -117,6 +120,18 @@ def _run(request: Request, quiet: bool) -> DayResult:
         return run(request, on_event=tick)
     finally:
         sys.stderr.write("\r\x1b[K")
+
+
+def _remember(result: DayResult, request: Request) -> None:
+    """Keep what the learner's own file came to; a tree that cannot be written is only said."""
+    if request.impl != LEARNER or request.exercise or not result.device:
+        return
+    from harness.progress import ProgressError, Store
+
+    try:
+        Store().record(result)
+    except ProgressError as error:
+        print(error, file=sys.stderr)
 
 
 def _report(results: list[DayResult], options: Options) -> None:

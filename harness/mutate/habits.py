@@ -89,8 +89,8 @@ def _exercise(
 
         # A test that counts bytes or operators sees the wrapper; such tests do not count here.
         seen, _ = grade("control", (), False)
-        disturbed = tuple(sorted(t for t, outcome in seen.items() if outcome != "passed"))
-        if set(baseline.tests) <= set(disturbed):
+        disturbed = tuple(t for t in baseline.tests if seen.get(t) != "passed")
+        if disturbed == baseline.tests:
             why = "every test sees the wrapper"
             return [
                 HabitVerdict(name, habit, "not applicable", why, disturbed=disturbed)
@@ -107,7 +107,8 @@ def _verdict(name: str, habit: str, outcomes: dict[str, str], calls: str) -> Hab
     failed = next((t for t, outcome in outcomes.items() if outcome == "failed"), None)
     if failed is not None:
         return HabitVerdict(name, habit, "rejected", failed)
+    passed = tuple(t for t, outcome in outcomes.items() if outcome == "passed")
     if "c" in calls and not (habit == "alias" and "d" in calls):
-        return HabitVerdict(name, habit, "accepted", tests=tuple(outcomes))
+        return HabitVerdict(name, habit, "accepted", tests=passed)
     kind = next((letter for letter in "nerds" if letter in calls), "")
     return HabitVerdict(name, habit, "not applicable", WHY_NOT[kind])

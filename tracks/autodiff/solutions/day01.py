@@ -49,8 +49,8 @@ Function = Callable[[Any], Any]
 def forward_difference(f: Function, x: Any, h: Any) -> Any:
     """The slope of f from x to x + h: (f(x + h) - f(x)) / h.
 
-    ``x`` is a number or an array of any shape, and the result has its shape: the derivative of f
-    at each element. ``h`` is a number, or an array that broadcasts with x: one x and many steps
+    ``x`` is a number, a list or an array of any shape, and the result has its shape: the
+    derivative of f at each element. f is called with floats. ``h`` is a number, or an array that broadcasts with x: one x and many steps
     give many slopes. f is called twice.
 
     x + h is rounded to the next float, so the step really taken is (x + h) - x. Divide by that:
@@ -87,7 +87,7 @@ def central_difference(f: Function, x: Any, h: Any) -> Any:
     # HINT: f(x) itself is not needed.
     ### BEGIN SOLUTION
     # HINT: the step is ahead - behind, which is about 2h.
-    x = np.asarray(x, dtype=float)
+    x = np.asarray(x)
     ahead, behind = x + h, x - h
     step = ahead - behind
     if np.any(step == 0):
@@ -102,8 +102,8 @@ def complex_step(f: Function, x: Any) -> Any:
     Taylor: f(x + ih) = f(x) + ih f'(x) - h²/2 f''(x) - ...  The imaginary part is h f'(x), with an
     error of h³, and nothing is subtracted, so nothing is lost: h = 1e-30 does no harm.
 
-    ``x`` is a number or an array of any shape; f is called once, with a complex argument. f must
-    be built of functions that are defined for complex numbers (polynomials, exp, sin, ...).
+    ``x`` is a number, a list or an array of any shape; f is called once, with complex numbers.
+    f must be built of functions that are defined for complex numbers (polynomials, exp, sin, ...).
 
     Raises TypeError when the result of f is not complex: f threw the imaginary part away (by
     numpy.abs, or .real), and the derivative with it.
@@ -116,7 +116,7 @@ def complex_step(f: Function, x: Any) -> Any:
     ### BEGIN SOLUTION
     # HINT: 1j is Python's imaginary unit: f(x + 1j * h).
     h = 1e-30
-    value = f(np.asarray(x, dtype=float) + 1j * h)
+    value = f(np.asarray(x) + 1j * h)
     if not np.iscomplexobj(value):
         raise TypeError("f returned a real number for a complex one: complex_step cannot follow it")
     return np.imag(value) / h
@@ -131,9 +131,9 @@ def best_step(f: Function, x: float) -> float:
     of D(h) has two parts, and both can be estimated without knowing the derivative:
 
     - cutting off: the error falls by 4 when h is halved, so that of D(h) is near |D(2h) - D(h)| / 3
-    - rounding: with eps = 2⁻⁵², the value of f is off by eps · F, where F is the larger of
-      |f(x + h)| and |f(x - h)|, and what f computes from x is off by eps · |x|, which moves f by
-      |D(h)| times as much. Both divided by h: eps · (F + |x D(h)|) / h
+    - rounding: with eps = 2⁻⁵², the value of f is off by eps · |f(x)|, and what f computes from x
+      is off by eps · |x|, which moves f by |D(h)| times as much. Both divided by h, that is
+      eps · (|f(x)| + |x D(h)|) / h
 
     Return the h, of those that have a 2h, for which the sum of both is least. Far from x, f may
     overflow or not be defined (log of a negative number): steps where the sum is nan do not count,
@@ -150,18 +150,17 @@ def best_step(f: Function, x: float) -> float:
     steps = max(abs(x), 1.0) / 64 * 0.5 ** np.arange(33)
     with np.errstate(all="ignore"):
         slopes = central_difference(f, x, steps)
-        largest = np.maximum(np.abs(f(x + steps)), np.abs(f(x - steps)))
         cutting_off = np.abs(np.diff(slopes)) / 3
-        rounding = np.finfo(float).eps * (largest + np.abs(x * slopes))[1:] / steps[1:]
-    return float(steps[1:][np.nanargmin(cutting_off + rounding)])
+        rounding = np.finfo(float).eps * (np.abs(f(x)) + np.abs(x * slopes)) / steps
+    return float(steps[1:][np.nanargmin(cutting_off + rounding[1:])])
     ### END SOLUTION
 
 
 def second_derivative(f: Function, x: Any, h: float | None = None) -> Any:
     """How fast the slope changes: (f(x + h) - 2 f(x) + f(x - h)) / h².
 
-    ``x`` is a number or an array of any shape, and the result has its shape; f is called three
-    times. Without ``h`` the step is eps^(1/4) · max(|x|, 1) for each element, eps = 2⁻⁵²: rounding
+    ``x`` is a number, a list or an array of any shape, and the result has its shape; f is called
+    three times, with floats. Without ``h`` the step is eps^(1/4) · max(|x|, 1) for each element, eps = 2⁻⁵²: rounding
     makes 4 eps / h² here, cutting off h² / 12, and there both are of one size, about 1e-8.
 
     As above the step is rounded first, to (x + h) - x, and a ValueError is raised when that is 0.

@@ -138,7 +138,7 @@ def trace(root: Value) -> Graph:
     """Every Value that ``root`` was computed from, itself included, and every use of one.
 
     - nodes: ``root`` first, then the others in any order; each once, however often it is used
-    - edges: one for each operand of each node; a * a has two, at positions 0 and 1
+    - edges: one for each operand of each node, in any order; a * a has two, at positions 0 and 1
 
     Takes a time proportional to the edges, for a graph of any depth: no recursion.
 

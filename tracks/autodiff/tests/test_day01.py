@@ -111,11 +111,11 @@ def check_lost_step(difference):
 
 def check_whole_numbers(difference):
     seen = Counted(lambda x: x**2)
-    got = difference(seen, np.array([1, 2, 3]), 0.5)
-    assert got.dtype == np.float64, f"whole numbers in x gave a result of dtype {got.dtype}"
+    got = difference(seen, [1, 2, 3], 0.5)
+    assert np.shape(got) == (3,) and got.dtype == np.float64, f"[1, 2, 3] gave {got!r}"
     for argument in seen.arguments:
         assert argument.dtype == np.float64, (
-            f"f was called with an array of {argument.dtype}; with those 1 / x or x**-1 may differ"
+            f"f was called with an array of {argument.dtype}; with whole numbers x**-1 is an error"
         )
 
 
@@ -221,7 +221,7 @@ def test_complex_step_calls_f_once(rng):
 
 @exercise("complex_step")
 def test_complex_step_of_whole_numbers():
-    got = day01.complex_step(lambda x: x**2, np.array([1, 2, 3]))
+    got = day01.complex_step(lambda x: x**2, [1, 2, 3])
     close(got, np.array([2.0, 4.0, 6.0]), terms=4, name="slope of x² at 1, 2, 3")
 
 
@@ -259,8 +259,8 @@ def test_best_step_is_where_the_estimate_is_least(rng):
         scale = max(abs(x), 1.0)
         steps = scale / 64 * 0.5 ** np.arange(33)
         slopes = (f(x + steps) - f(x - steps)) / ((x + steps) - (x - steps))
-        size = np.maximum(abs(f(x + steps)), abs(f(x - steps))) + abs(x * slopes)
-        estimate = abs(np.diff(slopes)) / 3 + EPS * size[1:] / steps[1:]
+        rounding = EPS * (abs(f(x)) + abs(x * slopes)) / steps
+        estimate = abs(np.diff(slopes)) / 3 + rounding[1:]
         chosen = np.flatnonzero(steps[1:] == day01.best_step(f, x))
         assert len(chosen) == 1, "the step is not one of H/2, H/4, ..., H/2³²"
         assert estimate[chosen[0]] <= 1.01 * estimate.min(), (
@@ -279,6 +279,18 @@ def test_best_step_where_f_is_not_defined_everywhere():
         assert 0 < h < x, f"at x = {x} the step {h} leads to where f is not defined"
         error = abs((f(x + h) - f(x - h)) / ((x + h) - (x - h)) - slope) / slope
         assert error < 1e-9, f"with h = {h:.1e} the slope is off by {error:.1e} of it"
+
+
+@exercise("best_step")
+def test_best_step_at_either_end():
+    # A straight line is best measured with the longest step, H/2. Of a curve as steep as this one
+    # only the shortest step, H/2³², sees little enough: exp(10¹² h) overflows for the others.
+    straight = day01.best_step(lambda x: 3 * x, 2.0)
+    assert straight == 2 / 64 / 2, f"for a straight line at x = 2: {straight}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        steep = day01.best_step(lambda x: np.exp(1e12 * x), 0.0)
+    assert steep == 2.0**-6 / 2.0**32, f"for exp(10¹² x) at x = 0: {steep}"
 
 
 @exercise("best_step")
@@ -316,10 +328,24 @@ def test_second_derivative_steps_with_x(rng):
 
 
 @exercise("second_derivative")
-def test_second_derivative_calls_f_three_times(rng):
+def test_second_derivative_calls_f_at_three_points(rng):
     f = Counted(np.sin)
-    day01.second_derivative(f, rng.normal(100))
+    x = np.concatenate([[0.0, 1e-9], rng.normal(20), rng.normal(20, std=1e3)])
+    got = day01.second_derivative(f, x)
+    assert np.all(np.abs(got[:2]) < 1e-6), f"near 0 sin does not bend, but {got[:2]} was found"
     assert len(f.arguments) == 3, f"f was called {len(f.arguments)} times"
+    behind, middle, ahead = np.sort(np.stack(f.arguments), axis=0)
+    step = EPS**0.25 * np.maximum(np.abs(x), 1.0)
+    assert np.all(middle == x), "the point in the middle is x itself"
+    for distance in (ahead - x, x - behind):
+        assert np.allclose(distance, step, rtol=1e-6), (
+            f"at x = {x} the steps are {distance}, eps^(1/4) · max(|x|, 1) is {step}"
+        )
+
+
+@exercise("second_derivative")
+def test_second_derivative_of_whole_numbers():
+    check_whole_numbers(day01.second_derivative)
 
 
 @exercise("second_derivative")

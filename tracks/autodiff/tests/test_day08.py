@@ -4,6 +4,7 @@ import gc
 import re
 import stat
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -368,3 +369,13 @@ def test_draw_without_graphviz(tmp_path, monkeypatch):
         dot = day08.draw(root, tmp_path / "graph.svg")
     assert dot == day08.draw(root), "the text is returned, with or without graphviz"
     assert not (tmp_path / "graph.svg").exists()
+
+
+@exercise("draw")
+def test_draw_writes_only_when_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        day08.draw(day08.Value(1.0))
+    assert not list(tmp_path.iterdir()), "a file was written that nobody asked for"

@@ -56,10 +56,11 @@ def pairwise_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     ### BEGIN SOLUTION
     # HINT: torch.promote_types(a.dtype, b.dtype) is the common dtype; promote that with float32.
     # HINT: a[..., :, None, :] - b[..., None, :, :] has the shape (..., n, m, d).
+    # HINT: subtracting from a wide tensor widens the other one, too.
     # HINT: squares, their sum along the last axis, and a root; vector_norm does the three.
     common = torch.promote_types(a.dtype, b.dtype)
     wide = torch.promote_types(common, torch.float32)
-    difference = a.to(wide)[..., :, None, :] - b.to(wide)[..., None, :, :]
+    difference = a.to(wide)[..., :, None, :] - b[..., None, :, :]
     distance = torch.linalg.vector_norm(difference, dim=-1)
     return distance.to(common) if common.is_floating_point else distance
     ### END SOLUTION
@@ -174,7 +175,7 @@ def topk_mask(x: torch.Tensor, k: int) -> torch.Tensor:
     # HINT: scatter_ writes at the places that an index tensor names, row by row.
     if k < 0:
         raise ValueError(f"k must not be negative: {k}")
-    best = x.argsort(dim=-1, descending=True, stable=True)[..., :k]
+    best = x.argsort(descending=True, stable=True)[..., :k]
     return torch.zeros_like(x, dtype=torch.bool).scatter_(-1, best, True)
     ### END SOLUTION
 
@@ -201,7 +202,7 @@ def segment_sum(values: torch.Tensor, ids: torch.Tensor, n: int) -> torch.Tensor
     wide = torch.promote_types(
         values.dtype, torch.float32 if values.is_floating_point() else torch.int64
     )
-    out = torch.zeros(n, *values.shape[1:], dtype=wide, device=values.device)
+    out = values.new_zeros(n, *values.shape[1:], dtype=wide)
     out.index_add_(0, ids, values.to(wide))
     return out.to(values.dtype) if values.is_floating_point() else out
     ### END SOLUTION

@@ -78,7 +78,7 @@ def clamp_kernel(x_ptr, out_ptr, lo, hi, n, BLOCK: tl.constexpr):
     # HINT: Is nan < lo? Is nan > hi? Which question leaves nan alone?
     ### BEGIN SOLUTION
     # HINT: tl.where(condition, a, b) takes a in the lanes where the condition is True, else b.
-    # HINT: x = tl.where(x < lo, lo, x), and the same again for hi. tl.minimum would drop nan.
+    # HINT: x = tl.where(x < lo, lo, x), and then the same for hi. tl.minimum would drop nan.
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n
     x = tl.load(x_ptr + j, mask=inside)
@@ -93,7 +93,7 @@ def clamp(x: torch.Tensor, lo: float, hi: float) -> torch.Tensor:
 
     Args:
         x: contiguous, any shape; float32, float16 or bfloat16.
-        lo, hi: the limits, lo <= hi; either may be infinite.
+        lo, hi: the limits; either may be infinite. If lo > hi, then hi wins: all but nan become hi.
 
     Returns:
         A new tensor of x's shape and dtype: lo where x < lo, hi where x > hi, else x itself.

@@ -192,7 +192,7 @@ def scale_shift(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> to
     Example:
         scale_shift([[1, 2], [3, 4]], [[10], [100]], [0.5, 0.0]) is [[10.5, 20], [300.5, 400]].
     """
-    # TODO: give scale and shift x's shape without copying them, allocate, launch one program a tile.
+    # TODO: give scale and shift x's shape without copying them, allocate, launch a program a tile.
     # HINT: What does tensor.expand(shape) change: the memory, or the note that says how to read it?
     ### BEGIN SOLUTION
     # HINT: scale.expand(x.shape) is a view; its stride() is 0 along every axis that is repeated.
@@ -257,7 +257,7 @@ def addcmul_clamp(
     """min(max(a + b * c, lo), hi) in one launch, where a, b and c broadcast against each other.
 
     The result can be larger than each of the inputs: a row and a column make a matrix. This is
-    the shape of an optimiser's step: a parameter plus a step size times a direction, kept in bounds.
+    the form of an optimiser's step: a parameter plus a step size times a direction, in bounds.
 
     Args:
         a, b, c: any strides, 0 to 2 axes each, shapes that broadcast together (some size may be

@@ -117,6 +117,12 @@ def test_clamp_of_nan_and_infinities(lo, hi, dtype, rng):
 
 
 @exercise("clamp")
+def test_clamp_to_limits_in_the_wrong_order(rng):
+    x = with_extremes(rng.normal(50))
+    check(x.clamp(0.5, -0.5), day03.clamp, x, 0.5, -0.5, name="clamp with lo > hi")
+
+
+@exercise("clamp")
 def test_clamp_to_a_range_beside_zero(rng):
     x = rng.normal(1030, mean=5, std=3)
     check(x.clamp(4.0, 6.0), day03.clamp, x, 4.0, 6.0)

@@ -1,0 +1,40 @@
+"""Answers that a reset replaced, kept as files: nothing a learner wrote is thrown away."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.curriculum import ROOT, Day
+
+FOLDER = ROOT / ".harness" / "archive"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One version of a day's file; ``number`` 1 is the newest."""
+
+    number: int
+    path: Path
+    when: str
+
+
+def keep(day: Day, folder: Path = FOLDER, now: float | None = None) -> Path:
+    """Copy the learner's file into the archive; the copy's name says when."""
+    place = folder / day.track / day.name
+    place.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now or time.time()))
+    copy = place / f"{stamp}.py"
+    count = 1
+    while copy.exists():  # two resets in one second are two versions
+        count += 1
+        copy = place / f"{stamp}_{count}.py"
+    copy.write_bytes(day.file.read_bytes())
+    return copy
+
+
+def kept_of(day: Day, folder: Path = FOLDER) -> list[Kept]:
+    """The kept versions, newest first."""
+    files = sorted((folder / day.track / day.name).glob("*.py"), reverse=True)
+    return [Kept(n, file, file.stem.replace("_", " ", 1)) for n, file in enumerate(files, start=1)]

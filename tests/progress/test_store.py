@@ -1,0 +1,169 @@
+"""Attempts survive kills, two writers, a full disk and an older file; levels and time add up."""
+
+from __future__ import annotations
+
+import datetime
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.progress import Attempt, ProgressError, Store
+from harness.progress.store import _MIGRATIONS
+from harness.progress.summary import PAUSE, streak, time_spent
+from harness.protocol import DayResult, ExerciseResult, GradedFile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "progress.db")
+
+
+def result(*statuses: str, day: int = 1, device: str = "cpu") -> DayResult:
+    exercises = [
+        ExerciseResult(f"e{i}", s, [], {"peak_bytes": 10 * i}) for i, s in enumerate(statuses)
+    ]  # type: ignore[arg-type]
+    made = DayResult("triton", day, "Hello", "learner", 0, exercises, device={"kind": device})
+    made.files = [GradedFile("tracks.triton.day01", "day01.py", "learner", "abcd1234")]
+    return made
+
+
+def test_an_attempt_is_kept_whole(store: Store) -> None:
+    store.record(result("passed", "wrong"), at=5.0)
+    (attempt,) = store.attempts()
+    assert attempt == Attempt(5.0, "triton", 1, "abcd1234", "cpu", 1, 1, 2, ("e1",), 0.0, 10)
+
+
+@pytest.mark.parametrize(
+    ("shown", "level"),
+    [
+        (result("not started", "not started"), 0),
+        (result("wrong", "not started"), 1),
+        (result("passed", "passed"), 2),
+        (result("passed", "passed", device="cuda"), 3),
+    ],
+)
+def test_levels(store: Store, shown: DayResult, level: int) -> None:
+    store.record(shown)
+    assert store.levels() == {("triton", 1): level}
+
+
+def test_a_level_once_reached_stays(store: Store) -> None:
+    store.record(result("passed"))
+    store.record(result("wrong"))
+    assert store.levels() == {("triton", 1): 2}
+
+
+def test_nothing_is_written_by_reading(store: Store) -> None:
+    assert store.attempts() == []
+    assert store.levels() == {}
+    assert not store.file.exists()
+
+
+def test_hints_only_deepen(store: Store) -> None:
+    store.note_hint("triton", 1, "fill", 2)
+    store.note_hint("triton", 1, "fill", 1)
+    assert store.hints_shown("triton", 1, "fill") == 2
+    assert store.hints_shown("triton", 1, "scale") == 0
+
+
+def test_the_best_medal_counts(store: Store) -> None:
+    for medal in ("bronze", "gold", "silver"):
+        store.award("triton", 7, medal, "NVIDIA H200")
+    assert store.medals() == {("triton", 7): "gold"}
+
+
+def test_an_older_file_is_migrated_with_its_rows(store: Store) -> None:
+    with sqlite3.connect(store.file) as db:
+        db.executescript(_MIGRATIONS[0])
+        db.execute("pragma user_version = 1")
+        db.execute("insert into hints values ('triton', 1, 'fill', 3, 0.0)")
+    store.award("triton", 1, "gold", "GPU")
+    assert store.hints_shown("triton", 1, "fill") == 3
+
+
+def test_a_newer_file_is_left_alone(store: Store) -> None:
+    with sqlite3.connect(store.file) as db:
+        db.execute("pragma user_version = 99")
+    with pytest.raises(ProgressError, match="newer version"):
+        store.record(result("passed"))
+
+
+def test_a_file_that_is_no_database_is_said_and_kept(store: Store) -> None:
+    store.file.write_text("my notes, not a database; long enough to look at" * 50)
+    with pytest.raises(ProgressError, match=r"progress\.db"):
+        store.record(result("passed"))
+    assert store.file.read_text().startswith("my notes")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from harness.progress import Store
+store = Store(Path({file!r}))
+for i in range({count}):
+    store.note_hint("triton", {day}, f"e{{i}}", 1)
+    print(i, flush=True)
+"""
+
+
+def writer(store: Store, day: int, count: int) -> subprocess.Popen[str]:
+    code = WRITER.format(root=str(ROOT), file=str(store.file), day=day, count=count)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_terminals_at_once(store: Store) -> None:
+    writers = [writer(store, day, 25) for day in (1, 2)]
+    assert [w.wait(60) for w in writers] == [0, 0]
+    assert store.hints_used() == 50
+
+
+def test_a_kill_loses_nothing_that_was_acknowledged(store: Store) -> None:
+    process = writer(store, 1, 100_000)
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    acknowledged = 20 + len(process.stdout.read().splitlines())
+    process.wait()
+    assert store.hints_used() in (acknowledged, acknowledged + 1)
+    store.record(result("passed"))
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(store: Store) -> None:
+    store.record(result("passed"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(ProgressError, match="not kept"):
+            store.record(result("passed", day=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert set(store.levels()) == {("triton", 1)}
+
+
+def attempt(at: float, seconds: float = 10.0) -> Attempt:
+    return Attempt(at, "triton", 1, "", "cpu", 1, 0, 1, (), seconds, None)
+
+
+def test_a_pause_is_no_work() -> None:
+    assert time_spent([attempt(0), attempt(300), attempt(300 + PAUSE + 1)]) == 10 + 300 + 10
+
+
+def test_a_streak_counts_days_in_a_row() -> None:
+    today = datetime.date(2026, 3, 10)
+    noon = time.mktime(datetime.datetime(2026, 3, 10, 12).timetuple())
+    day = 86400
+    assert streak([attempt(noon - 2 * day), attempt(noon - day)], today) == 2
+    assert streak([attempt(noon - 2 * day)], today) == 0
+    assert streak([attempt(noon - 3 * day), attempt(noon - day), attempt(noon)], today) == 2

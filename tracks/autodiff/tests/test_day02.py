@@ -1,0 +1,454 @@
+"""Day 2: chains of any length, and formulas whose derivatives are checked in complex numbers."""
+
+import math
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from harness.testing import close, exercise, shapes
+from tracks.autodiff import day02
+
+DEPTH = 100_000
+
+
+class Counted:
+    """Calls f, and counts."""
+
+    def __init__(self, f):
+        self.f, self.calls = f, 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return self.f(x)
+
+
+# compose --------------------------------------------------------------------------------------
+
+
+@exercise("compose")
+def test_compose_applies_the_last_first(rng):
+    x = float(rng.normal())
+    got = day02.compose(math.sin, math.exp, lambda x: 3 * x)(x)
+    assert got == math.sin(math.exp(3 * x)), f"sin(exp(3x)) at {x}: got {got}"
+    assert day02.compose(str.upper, str.strip, repr)(" a ") == "' A '"
+
+
+@exercise("compose")
+def test_compose_of_none_and_of_one():
+    thing = object()
+    assert day02.compose()(thing) is thing, "compose() should return its argument as it is"
+    assert day02.compose(id)(thing) == id(thing)
+
+
+@exercise("compose")
+def test_compose_can_be_composed(rng):
+    x = rng.normal(5)
+    inner = day02.compose(np.tanh, np.cos)
+    got = day02.compose(np.exp, inner, inner)(x)
+    close(got, np.exp(np.tanh(np.cos(np.tanh(np.cos(x))))), name="exp, and twice tanh(cos(x))")
+
+
+@exercise("compose")
+def test_compose_calls_each_function_once_a_call():
+    fs = [Counted(lambda x: x + 1) for _ in range(5)]
+    composed = day02.compose(*fs)
+    assert [f.calls for f in fs] == [0] * 5, "a function was called before there was an x"
+    assert (composed(0), composed(10)) == (5, 15), "the second call should start afresh"
+    assert [f.calls for f in fs] == [2] * 5, "each function is called once for each x"
+
+
+@exercise("compose")
+def test_compose_of_a_deep_chain():
+    assert day02.compose(*[lambda n: n + 1] * DEPTH)(0) == DEPTH
+
+
+# chain_derivative -----------------------------------------------------------------------------
+
+# numpy's function, its derivative, torch's function; defined everywhere
+LINKS = [
+    (np.sin, np.cos, torch.sin),
+    (np.cos, lambda x: -np.sin(x), torch.cos),
+    (np.tanh, lambda x: 1 - np.tanh(x) ** 2, torch.tanh),
+    (lambda x: np.exp(-x * x), lambda x: -2 * x * np.exp(-x * x), lambda x: torch.exp(-x * x)),
+    (lambda x: 1.5 * x + 1, lambda x: 1.5, lambda x: 1.5 * x + 1),
+    (lambda x: x * x, lambda x: 2 * x, lambda x: x * x),
+]
+
+
+@exercise("chain_derivative")
+@shapes("shape", (), (1,), (3, 4), (0,), (2, 1, 3))
+def test_chain_derivative_equals_torch(shape, rng):
+    for length in (1, 2, 3, 6):
+        links = [rng.choice(LINKS) for _ in range(length)]
+        x = rng.uniform(*shape, low=-1.5, high=1.5)
+        leaf = torch.tensor(x, requires_grad=True)
+        y = leaf
+        for _, _, f in reversed(links):
+            y = f(y)
+        y.sum().backward()
+        got = day02.chain_derivative([f for f, _, _ in links], [df for _, df, _ in links], x)
+        expected = leaf.grad.numpy()
+        # Slopes up to 3 in each link: rounding in an early one grows in the later.
+        close(got, expected, terms=length, scale=3.0**length, name=f"the slope of {length} links")
+
+
+@exercise("chain_derivative")
+def test_chain_derivative_takes_each_slope_at_its_own_place():
+    # (3x)² at x = 2: the outer slope is 2 * 6, not 2 * 2.
+    got = day02.chain_derivative(
+        [lambda x: x**2, lambda x: 3 * x], [lambda x: 2 * x, lambda x: 3.0], 2
+    )
+    assert got == 36.0, f"the slope of (3x)² at 2 is 2 * 6 * 3 = 36, got {got}"
+    got = day02.chain_derivative(
+        [lambda x: 3 * x, lambda x: x**2], [lambda x: 3.0, lambda x: 2 * x], 2
+    )
+    assert got == 12.0, f"the slope of 3x² at 2 is 3 * 4 = 12, got {got}"
+
+
+@exercise("chain_derivative")
+def test_chain_derivative_of_no_function():
+    assert day02.chain_derivative([], [], 5.0) == 1.0
+    got = day02.chain_derivative((), (), np.zeros((2, 3)))
+    close(got, np.ones((2, 3)), name="the slope of x itself")
+
+
+@exercise("chain_derivative")
+def test_chain_derivative_keeps_the_shape_of_x(rng):
+    for n in (1, 3):
+        got = day02.chain_derivative([lambda x: 2 * x] * n, [lambda x: 2.0] * n, rng.normal(2, 5))
+        close(got, np.full((2, 5), 2.0**n), name="slopes, where each df returns one number for all")
+
+
+@exercise("chain_derivative")
+def test_chain_derivative_of_whole_numbers():
+    got = day02.chain_derivative(
+        [np.reciprocal], [lambda x: -np.reciprocal(x * x)], np.array([2, 4])
+    )
+    close(got, np.array([-0.25, -0.0625]), name="the slope of 1/x at 2 and 4, given as integers")
+
+
+@exercise("chain_derivative")
+def test_chain_derivative_walks_once():
+    fs = [Counted(np.sin) for _ in range(50)]
+    dfs = [Counted(np.cos) for _ in range(50)]
+    day02.chain_derivative(fs, dfs, 1.0)
+    assert [df.calls for df in dfs] == [1] * 50, "each derivative is needed once"
+    most = max(f.calls for f in fs)
+    assert most <= 1, (
+        f"a function was called {most} times: is the chain walked anew for each slope?"
+    )
+
+
+@exercise("chain_derivative")
+def test_chain_derivative_of_a_deep_chain(rng):
+    x = float(rng.uniform(low=0.5, high=1.5))
+    got = day02.chain_derivative([math.sin] * DEPTH, [math.cos] * DEPTH, x)
+    expected = 1.0
+    for _ in range(DEPTH):
+        expected *= math.cos(x)
+        x = math.sin(x)
+    close(got, expected, terms=DEPTH, name=f"the slope of {DEPTH} sines")
+
+
+@exercise("chain_derivative")
+def test_chain_derivative_needs_a_derivative_for_each_function():
+    for functions, derivatives in [(2, 1), (1, 2), (0, 1)]:
+        with pytest.raises(ValueError):
+            day02.chain_derivative([np.sin] * functions, [np.cos] * derivatives, 1.0)
+            pytest.fail(f"{functions} functions with {derivatives} derivatives were accepted")
+
+
+# derivative_of --------------------------------------------------------------------------------
+
+COMPUTE = {
+    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "**": np.power,
+    "sin": np.sin, "cos": np.cos, "exp": np.exp, "log": np.log, "tanh": np.tanh,
+}  # fmt: skip
+
+
+def parts_of(expression):
+    """Every part once, operands first."""
+    order, pending = {}, [expression]
+    while pending:
+        part = pending[-1]
+        waiting = [operand for operand in part.operands if operand not in order]
+        if waiting:
+            pending += waiting
+        else:
+            order[pending.pop()] = None
+    return list(order)
+
+
+def values_of(expression, x):
+    """The value of every part at x, which may be complex; the whole comes last."""
+    values = {}
+    for part in parts_of(expression):
+        if part.op == "x":
+            values[part] = x
+        elif part.op == "number":
+            values[part] = part.number
+        else:
+            values[part] = COMPUTE[part.op](*(values[operand] for operand in part.operands))
+    return list(values.values())
+
+
+def slope_by(expression, x):
+    """The value at x of the derivative that is graded."""
+    got = day02.derivative_of(expression)
+    assert isinstance(got, day02.Expression), (
+        f"the derivative of {expression!r} is a {type(got).__name__}, not an Expression"
+    )
+    with np.errstate(all="ignore"):
+        return values_of(got, x)[-1] + 0.0 * x, got
+
+
+# One for every rule: name, formula, its derivative. The points x are positive.
+RULES = [
+    ("x", lambda d: d.X, lambda x: 1.0),
+    ("number", lambda d: d.number(3.0), lambda x: 0.0),
+    ("sum", lambda d: d.X + d.sin(d.X), lambda x: 1 + np.cos(x)),
+    ("difference", lambda d: d.sin(d.X) - 3 * d.X, lambda x: np.cos(x) - 3),
+    ("product", lambda d: d.X * d.exp(d.X), lambda x: (1 + x) * np.exp(x)),
+    ("quotient", lambda d: d.sin(d.X) / d.X, lambda x: np.cos(x) / x - np.sin(x) / x**2),
+    ("reciprocal", lambda d: 1 / d.X, lambda x: -1 / x**2),
+    ("power", lambda d: d.sin(d.X) ** 3, lambda x: 3 * np.sin(x) ** 2 * np.cos(x)),
+    ("root", lambda d: d.X**0.5, lambda x: 0.5 / np.sqrt(x)),
+    ("exponential", lambda d: 2.0**d.X, lambda x: 2.0**x * np.log(2)),
+    ("x to the x", lambda d: d.X**d.X, lambda x: x**x * (np.log(x) + 1)),
+    ("sin", lambda d: d.sin(3 * d.X), lambda x: 3 * np.cos(3 * x)),
+    ("cos", lambda d: d.cos(3 * d.X), lambda x: -3 * np.sin(3 * x)),
+    ("exp", lambda d: d.exp(-2 * d.X), lambda x: -2 * np.exp(-2 * x)),
+    ("log", lambda d: d.log(2 * d.X), lambda x: 1 / x),
+    ("log of a power", lambda d: d.log(d.X**3 + 1), lambda x: 3 * x**2 / (x**3 + 1)),
+    ("tanh", lambda d: d.tanh(2 * d.X), lambda x: 2 / np.cosh(2 * x) ** 2),
+]
+
+
+@exercise("derivative_of")
+@pytest.mark.parametrize("make, slope", [r[1:] for r in RULES], ids=[r[0] for r in RULES])
+def test_derivative_rule(make, slope, rng):
+    x = rng.uniform(20, low=0.2, high=2.0)
+    formula = make(day02)
+    got, derivative = slope_by(formula, x)
+    expected = slope(x) + 0.0 * x
+    wrong = np.abs(got - expected) > 1e-11 * (1 + np.abs(expected))
+    assert not wrong.any(), (
+        f"the derivative of {formula!r} came out as {derivative!r}: at x = {x[wrong][0]:.4f} it "
+        f"is {got[wrong][0]:.6f}, expected {expected[wrong][0]:.6f}"
+    )
+
+
+@exercise("derivative_of")
+def test_derivative_of_powers_of_negative_numbers(rng):
+    x = -rng.uniform(10, low=0.5, high=3.0)
+    six = day02.number(6)
+    for formula, expected in [
+        (day02.X**3, 3 * x**2),
+        (day02.X**-2, -2 * x**-3),
+        (day02.X ** (six / 2), 3 * x**2),
+        ((day02.X * 2) ** 2, 8 * x),
+    ]:
+        got, _ = slope_by(formula, x)
+        close(got, expected, name=f"the slope of {formula!r} at negative x", factor=40)
+
+
+@exercise("derivative_of")
+def test_derivative_at_zero():
+    for formula, expected in [(day02.X**2, 0.0), (day02.X**1, 1.0), (day02.X**3 + day02.X, 1.0)]:
+        got, _ = slope_by(formula, np.zeros(1))
+        assert got == expected, f"the slope of {formula!r} at 0 is {expected}, got {got[0]}"
+
+
+def formulas():
+    """Formulas that are smooth for every real x."""
+    leaves = st.just("x") | st.integers(-3, 3)
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.tuples(st.sampled_from(["+", "-", "*", "/", "**"]), inner, inner),
+            st.tuples(st.sampled_from(["sin", "cos", "exp", "log", "tanh", "square"]), inner),
+        ),
+        max_leaves=8,
+    )
+
+
+def build(formula):
+    if formula == "x":
+        return day02.X
+    if not isinstance(formula, tuple):
+        return day02.number(formula)
+    op, u, *rest = formula[0], *map(build, formula[1:])
+    if rest:
+        v = rest[0]
+        return {
+            "+": lambda: u + v,
+            "-": lambda: u - v,
+            "*": lambda: u * v,
+            "/": lambda: u / (v * v + 1.5),
+            "**": lambda: (u * u + 0.5) ** v,
+        }[op]()
+    if op == "square":
+        return u**2
+    return day02.log(u * u + 0.5) if op == "log" else getattr(day02, op)(u)
+
+
+@exercise("derivative_of")
+def test_derivative_of_random_formulas(rng):
+    x = rng.uniform(4, low=-2.0, high=2.0)
+    h = 1e-30
+
+    @hypothesis.seed(rng.seed)
+    @hypothesis.settings(
+        max_examples=40,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+    )
+    @hypothesis.given(formulas())
+    def check(formula):
+        expression = build(formula)
+        with np.errstate(all="ignore"):
+            values = values_of(expression, x + 1j * h)  # day 1's complex step, for every part
+        sizes = [np.max(np.abs([np.real(v), np.imag(v) / h])) for v in values]
+        hypothesis.assume(max(sizes) < 100)  # also refuses nan
+        got, derivative = slope_by(expression, x)
+        expected = np.imag(values[-1]) / h
+        assert np.all(np.abs(got - expected) < 1e-8), (
+            f"the derivative of {expression!r} came out as {derivative!r}; at x = {x} that is "
+            f"{got}, expected {expected}"
+        )
+
+    check()
+
+
+@exercise("derivative_of")
+def test_derivative_of_a_part_that_is_used_twice():
+    # x -> x * x, sixty times: x to the 2⁶⁰, in a formula of 61 parts. Its slope at 1 is 2⁶⁰.
+    formula = day02.X
+    for _ in range(60):
+        formula = formula * formula
+    got, derivative = slope_by(formula, np.ones(1))
+    assert got == 2.0**60, f"x to the 2^60 has the slope 2^60 = {2.0**60} at 1, got {got[0]}"
+    parts = len(parts_of(derivative))
+    assert parts <= 4 * 61, f"a formula of 61 parts has a derivative of {parts}: reuse parts"
+
+
+@exercise("derivative_of")
+def test_derivative_reuses_the_part_itself():
+    u = day02.sin(day02.X)
+    for formula in (day02.exp(u), day02.tanh(u), u / (1 + day02.X), (1 + u * u) ** day02.X):
+        parts = parts_of(day02.derivative_of(formula))
+        assert formula in parts, (
+            f"the derivative of {formula!r} needs the value of {formula!r}: use that very object"
+        )
+
+
+@exercise("derivative_of")
+def test_derivative_of_a_deep_chain():
+    formula = day02.X
+    for _ in range(DEPTH):
+        formula = day02.sin(formula)
+    values = {}
+    for part in parts_of(day02.derivative_of(formula)):
+        if part.op == "*":
+            left, right = part.operands
+            values[part] = values[left] * values[right]
+        else:
+            compute = {"x": lambda: 1.0, "sin": math.sin, "cos": math.cos}[part.op]
+            values[part] = compute(*(values[operand] for operand in part.operands))
+    x = slope = 1.0
+    for _ in range(DEPTH):
+        slope *= math.cos(x)
+        x = math.sin(x)
+    got = list(values.values())[-1]
+    close(got, slope, terms=DEPTH, name=f"the slope of {DEPTH} sines at 1")
+    assert len(values) <= 4 * DEPTH, f"{DEPTH} parts have a derivative of {len(values)} parts"
+
+
+@exercise("derivative_of")
+def test_derivative_is_a_formula_that_has_a_derivative(rng):
+    x = rng.uniform(10, low=0.5, high=2.0)
+    second = day02.derivative_of(day02.derivative_of(day02.sin(day02.X**2)))
+    got = values_of(second, x)[-1]
+    expected = 2 * np.cos(x**2) - 4 * x**2 * np.sin(x**2)
+    close(got, expected, terms=4, scale=20.0, name="the second derivative of sin(x²)")
+
+
+@exercise("derivative_of")
+def test_derivative_refuses_operations_without_a_rule():
+    inner = day02.Expression("sinh", (day02.X,))
+    for formula in (inner, 1 + day02.sin(inner)):
+        with pytest.raises(ValueError):
+            day02.derivative_of(formula)
+
+
+# vanishing ------------------------------------------------------------------------------------
+
+
+def backward_by_torch(depth, f, weight, x):
+    """d(last) / d(each layer), by torch."""
+    layers = [torch.tensor(x, dtype=torch.float64, requires_grad=True)]
+    for _ in range(depth):
+        layers.append(f(weight * layers[-1]))
+    return np.array([g.item() for g in torch.autograd.grad(layers[-1], layers)])
+
+
+@exercise("vanishing")
+@pytest.mark.parametrize("name", ["SIGMOID", "TANH", "RELU"])
+@shapes("depth", 0, 1, 2, 40)
+def test_vanishing_equals_torch(name, depth, rng):
+    f = getattr(torch, name.lower())
+    for _ in range(4):
+        weight, x = float(rng.uniform(low=0.3, high=2.0)), float(rng.uniform(low=-1, high=1))
+        got = day02.vanishing(depth, getattr(day02, name), weight, x)
+        expected = backward_by_torch(depth, f, weight, x)
+        # relative: these numbers are small, and rounding grows with the depth
+        close(got, expected, factor=1000.0, terms=depth + 1, name="d(last) / d(layer), per layer")
+
+
+@exercise("vanishing")
+def test_vanishing_starts_at_one_by_default():
+    got = day02.vanishing(3, day02.TANH)
+    expected = backward_by_torch(3, torch.tanh, 1.0, 1.0)
+    close(got, expected, factor=100.0, name="d(last) / d(layer), weight 1 and x = 1")
+
+
+@exercise("vanishing")
+def test_vanishing_has_a_weight_in_every_layer():
+    got = day02.vanishing(4, day02.RELU, weight=3.0, x=2.0)
+    assert got.tolist() == [81.0, 27.0, 9.0, 3.0, 1.0], (
+        f"each layer multiplies by 3, so 81, 27, 9, 3, 1 were expected, got {got.tolist()}"
+    )
+    got = day02.vanishing(3, day02.RELU, weight=-1.0, x=-2.0)
+    assert got.tolist() == [0.0, 0.0, -0.0, 1.0], (
+        f"the second layer is given a negative number and lets nothing through: got {got.tolist()}"
+    )
+
+
+@exercise("vanishing")
+def test_vanishing_walks_once_each_way():
+    f, slope = Counted(np.tanh), Counted(lambda x: 1 - np.tanh(x) ** 2)
+    got = day02.vanishing(30, day02.Activation(f, slope))
+    assert len(got) == 31, f"{len(got)} numbers for 30 layers and the input"
+    assert (f.calls, slope.calls) == (30, 30), (
+        f"30 layers called f {f.calls} and slope {slope.calls} times"
+    )
+
+
+@exercise("vanishing")
+def test_vanishing_of_a_deep_network():
+    with np.errstate(all="raise"):  # sin(x) at 0: every slope is 1, nothing may vanish
+        got = day02.vanishing(DEPTH, day02.Activation(math.sin, math.cos), x=0.0)
+    close(got, np.ones(DEPTH + 1), name="d(last) / d(layer) where every slope is 1")
+    got = day02.vanishing(2000, day02.SIGMOID)
+    assert got[0] == 0.0 and got[-3] > 0.04, "0.235² is left after two layers, 0 after 2000"
+
+
+@exercise("vanishing")
+def test_vanishing_refuses_a_negative_depth():
+    with pytest.raises(ValueError):
+        day02.vanishing(-1, day02.TANH)

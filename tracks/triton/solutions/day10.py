@@ -1,0 +1,348 @@
+"""Day 10: Reductions
+==================
+Estimated time: 1-2 hours
+Prerequisites: Day 5 (block programming), Day 9 (fusion)
+Lesson: lessons/day10.md
+
+Learning objectives:
+- Reduce a row of any length: a loop over blocks, one accumulator a lane, one tree at the end
+- Choose the start of the accumulator and the padding: the neutral element of the operation
+- Carry a position along with a value, and settle ties
+- Say what nan does in every reduction, and make it so
+- Reduce a whole tensor: by two launches, or by an atomic that nearly nobody calls
+
+A row of 11 elements in blocks of 4. Each lane keeps its own sum; the lanes meet once, at the end:
+
+    lane             0    1    2    3
+    block 0          3    1    4    1
+    block 1          5    9    2    6
+    block 2          5    3    5   (0)     padding
+    accumulator     13   13   11    7      one addition a block and lane
+    tl.sum             44                  one tree a row
+
+Hints:
+- What does a lane hold that saw padding only? It takes part in the last step like all others.
+- tl.max and tl.maximum drop nan unless they are told to keep it; every comparison with nan is false.
+- Try a row of one element, a row of one block plus one, and a row where all are equal.
+Resources:
+- Harris, Optimizing Parallel Reduction in CUDA: https://developer.download.nvidia.com/assets/cuda/files/reduction.pdf
+- Triton language reference, tl.maximum: https://triton-lang.org/main/python-api/generated/triton.language.maximum.html
+- Triton language reference, tl.atomic_or: https://triton-lang.org/main/python-api/generated/triton.language.atomic_or.html
+- IEEE 754-2019, minimum and maximum operations: https://doi.org/10.1109/IEEESTD.2019.8766229
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+MAX_BLOCK = 4096
+MAX_PROGRAMS = 256
+
+
+def _block_and_warps(columns: int) -> tuple[int, int]:
+    """A block that covers a short row, or MAX_BLOCK elements of a long one; its number of warps."""
+    block = min(triton.next_power_of_2(max(columns, 1)), MAX_BLOCK)
+    return block, min(max(block // (32 * 16), 1), 8)
+
+
+@triton.jit
+def row_sum_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
+    """Program i: out_ptr[i] = the sum of row i of x, taken BLOCK elements at a time."""
+    # TODO: walk along the row by blocks, add them up in float32, store one number.
+    # HINT: What can a lane do by itself, block after block, and what needs all lanes?
+    ### BEGIN SOLUTION
+    # HINT: Keep one sum a lane: total = tl.zeros((BLOCK,), tl.float32) before the loop.
+    # HINT: for start in range(0, columns, BLOCK): the block's columns are start + tl.arange(...).
+    # HINT: tl.sum(total, axis=0) once, after the loop: a tree costs more than an addition a lane.
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, columns, BLOCK):
+        column = start + lane
+        x = tl.load(x_ptr + row * columns + column, mask=column < columns, other=0.0)
+        total += x.to(tl.float32)
+    tl.store(out_ptr + row, tl.sum(total, axis=0))
+    ### END SOLUTION
+
+
+def row_sum(x: torch.Tensor) -> torch.Tensor:
+    """Sum of every row, in one launch: out[i] = x[i, 0] + x[i, 1] + ...
+
+    Args:
+        x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0; a row
+            may be longer than any block.
+
+    Returns:
+        A tensor of shape (rows,) and x's dtype, added up in float32 and rounded once; 0 for a row
+        of no elements.
+
+    Example:
+        row_sum([[1, 2, 3], [4, 5, 6]]) is [6, 15].
+    """
+    # TODO: allocate one number a row and launch one program a row.
+    # HINT: Does the grid depend on the number of columns?
+    ### BEGIN SOLUTION
+    # HINT: _block_and_warps(columns) gives BLOCK and num_warps; the grid is (rows,).
+    rows, columns = x.shape
+    block, warps = _block_and_warps(columns)
+    out = torch.empty(rows, dtype=x.dtype, device=x.device)
+    row_sum_kernel[(rows,)](x, out, columns, BLOCK=block, num_warps=warps)
+    return out
+    ### END SOLUTION
+
+
+@triton.jit
+def row_max_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
+    """Program i: out_ptr[i] = the largest element of row i of x, or nan if the row holds one."""
+    # TODO: as row_sum_kernel with the maximum; a nan anywhere in the row must reach the result.
+    # HINT: With which number must the accumulator start, so that every element beats or equals it?
+    ### BEGIN SOLUTION
+    # HINT: tl.full((BLOCK,), -float("inf"), tl.float32) to start, and -inf in the padding.
+    # HINT: tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL) keeps nan from block to block.
+    # HINT: tl.max has no such option: ask separately whether a lane holds nan (v != v), and
+    # HINT: choose between tl.max(...) and nan with tl.where.
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    largest = tl.full((BLOCK,), -float("inf"), tl.float32)
+    for start in range(0, columns, BLOCK):
+        column = start + lane
+        x = tl.load(x_ptr + row * columns + column, mask=column < columns, other=-float("inf"))
+        largest = tl.maximum(largest, x.to(tl.float32), propagate_nan=tl.PropagateNan.ALL)
+    has_nan = tl.max((largest != largest).to(tl.int32), axis=0)
+    out = tl.where(has_nan == 1, float("nan"), tl.max(largest, axis=0))
+    tl.store(out_ptr + row, out)
+    ### END SOLUTION
+
+
+def row_max(x: torch.Tensor) -> torch.Tensor:
+    """Largest element of every row, in one launch: out[i] = max(x[i, 0], x[i, 1], ...).
+
+    Args:
+        x: (rows, columns), contiguous; float32, float16 or bfloat16. A row may be longer than any
+            block, and may be all -inf. There may be no rows, but not no columns.
+
+    Returns:
+        A tensor of shape (rows,) and x's dtype. As in torch.amax, a row that holds nan gives nan.
+
+    Raises:
+        ValueError: x has 0 columns: a row of no elements has no largest one.
+
+    Example:
+        row_max([[1, 3, 2], [-5, -4, -6]]) is [3, -4].
+    """
+    # TODO: refuse rows without elements, then allocate and launch as in row_sum.
+    # HINT: What would the kernel store if its loop never ran? Is it the maximum of anything?
+    ### BEGIN SOLUTION
+    # HINT: if columns == 0: raise ValueError("...").
+    rows, columns = x.shape
+    if columns == 0:
+        raise ValueError("row_max needs at least 1 column: no elements have no maximum")
+    block, warps = _block_and_warps(columns)
+    out = torch.empty(rows, dtype=x.dtype, device=x.device)
+    row_max_kernel[(rows,)](x, out, columns, BLOCK=block, num_warps=warps)
+    return out
+    ### END SOLUTION
+
+
+@triton.jit
+def row_argmax_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
+    """Program i: out_ptr[i] = the column of row i's first largest element; nan is the largest."""
+    # TODO: keep a value and its column in each lane; at the end find the winner among the lanes.
+    # HINT: A lane goes through its columns from left to right. When may a new value replace the
+    # HINT: old one, so that of two equal values the first stays?
+    ### BEGIN SOLUTION
+    # HINT: better = (x > best) | (x is nan and best is not); then two tl.where, value and column.
+    # HINT: Start with best = -inf and each lane's own first column, so that a row of -inf gives 0.
+    # HINT: After the loop several lanes can hold the largest value: tl.min over their columns, with
+    # HINT: a number that never wins in the other lanes. If some lanes hold nan, only they count.
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    best = tl.full((BLOCK,), -float("inf"), tl.float32)
+    place = lane
+    for start in range(0, columns, BLOCK):
+        column = start + lane
+        x = tl.load(x_ptr + row * columns + column, mask=column < columns, other=-float("inf"))
+        x = x.to(tl.float32)
+        better = (x > best) | ((x != x) & (best == best))
+        best = tl.where(better, x, best)
+        place = tl.where(better, column, place)
+    is_nan = best != best
+    has_nan = tl.max(is_nan.to(tl.int32), axis=0)
+    wins = is_nan | ((has_nan == 0) & (best == tl.max(best, axis=0)))
+    tl.store(out_ptr + row, tl.min(tl.where(wins, place, columns), axis=0))
+    ### END SOLUTION
+
+
+def row_argmax(x: torch.Tensor) -> torch.Tensor:
+    """Column of the largest element of every row, in one launch.
+
+    Of equal elements the first counts. A nan counts as larger than everything else, as in
+    torch.argmax: a row that holds nan gives the column of its first nan. A row of -inf gives 0.
+
+    Args:
+        x: as in ``row_max``.
+
+    Returns:
+        An int64 tensor of shape (rows,).
+
+    Raises:
+        ValueError: x has 0 columns.
+
+    Example:
+        row_argmax([[1, 3, 3], [-inf, -inf, -inf], [inf, nan, nan]]) is [1, 0, 1].
+    """
+    # TODO: refuse rows without elements, allocate an output of the right dtype, launch.
+    # HINT: Is the result's dtype that of x?
+    ### BEGIN SOLUTION
+    # HINT: torch.empty(rows, dtype=torch.int64, device=x.device).
+    rows, columns = x.shape
+    if columns == 0:
+        raise ValueError("row_argmax needs at least 1 column: no elements have no maximum")
+    block, warps = _block_and_warps(columns)
+    out = torch.empty(rows, dtype=torch.int64, device=x.device)
+    row_argmax_kernel[(rows,)](x, out, columns, BLOCK=block, num_warps=warps)
+    return out
+    ### END SOLUTION
+
+
+@triton.jit
+def mean_all_kernel(x_ptr, partial_ptr, n, BLOCK: tl.constexpr):
+    """Program i sums the blocks i, i + programs, i + 2 * programs, ... into partial_ptr[i]."""
+    # TODO: walk over x in steps of all programs' blocks, and leave one float32 sum.
+    # HINT: How far is it from a program's block to its next one, if tl.num_programs(0) share x?
+    ### BEGIN SOLUTION
+    # HINT: range(program * BLOCK, n, tl.num_programs(0) * BLOCK), with program in int64.
+    program = tl.program_id(0).to(tl.int64)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(program * BLOCK, n, tl.num_programs(0) * BLOCK):
+        offset = start + tl.arange(0, BLOCK)
+        total += tl.load(x_ptr + offset, mask=offset < n, other=0.0).to(tl.float32)
+    tl.store(partial_ptr + program, tl.sum(total, axis=0))
+    ### END SOLUTION
+
+
+@triton.jit
+def mean_all_finish_kernel(partial_ptr, out_ptr, count, n, BLOCK: tl.constexpr):
+    """The only program: out_ptr[0] = (partial_ptr[0] + ... + partial_ptr[count - 1]) / n."""
+    # TODO: sum the partial sums in one block, divide by the number of elements, store.
+    # HINT: How many elements does x have: count, BLOCK or n?
+    ### BEGIN SOLUTION
+    # HINT: Masked lanes hold 0.0; 0.0 / n with n = 0 is nan by itself, if n is a float32 number.
+    lane = tl.arange(0, BLOCK)
+    partial = tl.load(partial_ptr + lane, mask=lane < count, other=0.0)
+    tl.store(out_ptr, tl.sum(partial, axis=0) / n)
+    ### END SOLUTION
+
+
+def mean_all(x: torch.Tensor) -> torch.Tensor:
+    """Mean of all elements, in two launches: partial sums by many programs, then one program.
+
+    The same x gives the same bits each time, so the partial sums are not added by atomics, whose
+    order is not fixed. There are at most MAX_PROGRAMS programs, and as many partial sums, however
+    large x is: a program takes several blocks.
+
+    Args:
+        x: contiguous, any shape and size; float32, float16 or bfloat16.
+
+    Returns:
+        A tensor of shape () and x's dtype, added up and divided in float32: the sum may exceed
+        float16's 65504 where the mean does not. nan if x has no elements, as in torch.mean.
+
+    Example:
+        mean_all([[1, 2], [3, 6]]) is 3.
+    """
+    # TODO: choose the number of programs, allocate their partial sums and the result, launch twice.
+    # HINT: How many blocks of MAX_BLOCK does x have? How many programs are allowed?
+    ### BEGIN SOLUTION
+    # HINT: min(triton.cdiv(n, MAX_BLOCK), MAX_PROGRAMS) programs, as many float32 partial sums.
+    # HINT: One block of MAX_PROGRAMS lanes holds all of them in the second launch. Pass float(n)
+    # HINT: there: it need not be exact to the last digit.
+    n = x.numel()
+    programs = min(triton.cdiv(n, MAX_BLOCK), MAX_PROGRAMS)
+    partial = torch.empty(programs, dtype=torch.float32, device=x.device)
+    out = torch.empty((), dtype=x.dtype, device=x.device)
+    mean_all_kernel[(programs,)](x, partial, n, BLOCK=MAX_BLOCK, num_warps=8)
+    mean_all_finish_kernel[(1,)](partial, out, programs, float(n), BLOCK=MAX_PROGRAMS)
+    return out
+    ### END SOLUTION
+
+
+@triton.jit
+def any_nan_kernel(x_ptr, flag_ptr, n, BLOCK: tl.constexpr):
+    """Program i sets the int32 at flag_ptr if its block of x holds nan, or else leaves it alone."""
+    # TODO: look for nan in this program's block; raise the flag if there is one.
+    # HINT: Which number is not equal to itself?
+    ### BEGIN SOLUTION
+    # HINT: tl.max((x != x).to(tl.int32), axis=0) is 1 if some lane holds nan.
+    # HINT: tl.atomic_or(flag_ptr, 1, mask=...): the mask keeps all other programs off the flag.
+    offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + offset, mask=offset < n, other=0.0)
+    found = tl.max((x != x).to(tl.int32), axis=0)
+    tl.atomic_or(flag_ptr, 1, mask=found == 1, sem="relaxed")
+    ### END SOLUTION
+
+
+def any_nan(x: torch.Tensor) -> torch.Tensor:
+    """Whether any element is nan, in one launch. Infinities are not nan.
+
+    One flag in memory serves all programs. Only a program that finds a nan touches it, by an
+    atomic, so in the usual case nobody does.
+
+    Args:
+        x: contiguous, any shape and size; float32, float16 or bfloat16.
+
+    Returns:
+        A bool tensor of shape (), on x's device: the host does not wait for the answer. False if
+        x has no elements.
+
+    Example:
+        any_nan([1.0, inf, nan]) is True, any_nan([inf, -inf]) is False.
+    """
+    # TODO: allocate the flag with what it must hold before the launch; one program a block.
+    # HINT: Atomics work on int32, the result is to be bool. Which bytes do 0 and 1 have as int32?
+    ### BEGIN SOLUTION
+    # HINT: flag = torch.zeros(1, dtype=torch.int32, ...): 4 bytes, the first of which is 0 or 1.
+    # HINT: flag.view(torch.bool) reads the same bytes as 4 bools; element 0 is the answer.
+    n = x.numel()
+    flag = torch.zeros(1, dtype=torch.int32, device=x.device)
+    any_nan_kernel[(triton.cdiv(n, MAX_BLOCK),)](x, flag, n, BLOCK=MAX_BLOCK, num_warps=8)
+    return flag.view(torch.bool)[0]
+    ### END SOLUTION
+
+
+def test_row_sum_of_two_rows() -> None:
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=DEVICE)
+    assert row_sum(x).tolist() == [6.0, 15.0]
+
+
+def test_row_sum_of_a_long_row() -> None:
+    x = torch.ones(1, 10_001, device=DEVICE)
+    assert row_sum(x).tolist() == [10_001.0]
+
+
+def test_row_max_of_negative_rows() -> None:
+    x = torch.tensor([[1.0, 3.0, 2.0], [-5.0, -4.0, -6.0]], device=DEVICE)
+    assert row_max(x).tolist() == [3.0, -4.0]
+
+
+def test_row_argmax_takes_the_first() -> None:
+    inf, nan = float("inf"), float("nan")
+    x = torch.tensor([[1.0, 3.0, 3.0], [-inf, -inf, -inf], [inf, nan, nan]], device=DEVICE)
+    assert row_argmax(x).tolist() == [1, 0, 1]
+
+
+def test_mean_all_of_a_matrix() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 6.0]], device=DEVICE)
+    assert mean_all(x).item() == 3.0
+
+
+def test_any_nan_tells_nan_from_infinity() -> None:
+    assert any_nan(torch.tensor([1.0, float("inf"), float("nan")], device=DEVICE)).item() is True
+    assert any_nan(torch.tensor([float("inf"), -float("inf")], device=DEVICE)).item() is False
+
+
+if __name__ == "__main__":
+    from harness import main
+
+    main(__file__)
