@@ -15,7 +15,7 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress watch
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lesson: $(READY) ## TRACK= DAY=: the day's lesson in the terminal
 	@$(HARNESS) $@
 
 next: $(READY) ## grade the first day that is not finished
+	@$(HARNESS) $@
+
+watch: $(READY) ## [TRACK= DAY=]: regrade on every save; keys h r n b q
 	@$(HARNESS) $@
 
 hint: $(READY) ## TRACK= DAY= [EX=]: the next hint, one deeper each time

@@ -21,6 +21,8 @@ app = typer.Typer(
 Day = Annotated[str, typer.Argument(envvar="DAY", help="day number; without it, the track's days")]
 OneDay = Annotated[str, typer.Argument(envvar="DAY", help="day number")]
 Track = Annotated[str, typer.Argument(envvar="TRACK", help="triton, pytorch or autodiff")]
+SomeTrack = Annotated[str, typer.Argument(envvar="TRACK", help="all tracks without it")]
+SomeDay = Annotated[str, typer.Argument(envvar="DAY", help="all days without it")]
 Impl = Annotated[
     str, typer.Option(envvar="IMPL", help="learner, solution, or a folder of dayNN.py files")
 ]
@@ -64,7 +66,7 @@ for _track in ("triton", "pytorch", "autodiff"):
 
 @app.command()
 def mine(
-    track: Annotated[str, typer.Argument(envvar="TRACK")] = "",
+    track: SomeTrack = "",
     prior: Prior = "auto",
     seed: Seed = "",
     device: Device = "auto",
@@ -84,6 +86,19 @@ def lesson(track: Track, day: OneDay) -> None:
     from harness.cli.lesson import show_lesson
 
     raise typer.Exit(show_lesson(track, day))
+
+
+@app.command()
+def watch(
+    track: SomeTrack = "",
+    day: SomeDay = "",
+    seed: Seed = "",
+    device: Device = "auto",
+) -> None:
+    """Regrade a day on every save; keys: h hint, r rerun, n next, b bench, q quit."""
+    from harness.watch.session import watch_day
+
+    raise typer.Exit(watch_day(track, day, seed, device))
 
 
 @app.command()
@@ -159,8 +174,8 @@ def stubs(
 
 @app.command()
 def verify(
-    track: Annotated[str, typer.Argument(envvar="TRACK")] = "",
-    day: Annotated[str, typer.Argument(envvar="DAY")] = "",
+    track: SomeTrack = "",
+    day: SomeDay = "",
     device: Device = "auto",
     seed: Seed = "",
     as_json: Json = False,
@@ -173,8 +188,8 @@ def verify(
 
 @app.command()
 def xray(
-    day: OneDay,
-    track: Annotated[str, typer.Option(envvar="TRACK")] = "triton",
+    track: Annotated[str, typer.Argument(envvar="TRACK")] = "triton",
+    day: SomeDay = "",
     ex: Exercise = "",
     arch: Annotated[str, typer.Option(envvar="ARCH", help="sm_80,sm_90,…")] = "sm_80,sm_90",
     impl: Impl = "learner",
@@ -189,8 +204,8 @@ def xray(
 
 @app.command()
 def bench(
-    track: Annotated[str, typer.Option(envvar="TRACK")] = "",
-    day: Annotated[str, typer.Option(envvar="DAY")] = "",
+    track: SomeTrack = "",
+    day: SomeDay = "",
     against: Annotated[str, typer.Option(envvar="AGAINST", help="names of peers, a,b")] = "",
     quick: Annotated[bool, typer.Option("--quick", envvar="QUICK", help="fewer cases")] = False,
     compare: Annotated[str, typer.Option(envvar="COMPARE", help="two result files, a,b")] = "",
@@ -214,8 +229,8 @@ def bench(
 
 @app.command()
 def mutate(
-    track: Annotated[str, typer.Option(envvar="TRACK")] = "",
-    day: Annotated[str, typer.Option(envvar="DAY")] = "",
+    track: SomeTrack = "",
+    day: SomeDay = "",
     ex: Exercise = "",
     jobs: Annotated[str, typer.Option(envvar="JOBS", help="mutants at a time")] = "",
     table: Annotated[bool, typer.Option("--table", envvar="TABLE", help="docs/mutants.md")] = False,

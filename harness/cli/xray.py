@@ -15,6 +15,8 @@ def xray_day(
     track: str, number: str, exercise: str, arch: str, impl: str, prior: str, as_json: bool
 ) -> int:
     """Print the report. → 1 where a kernel is refused by the compiler or nothing was launched."""
+    if not number:
+        raise Usage("Which day? make xray DAY=16")
     day = find_day(track, number)
     if track != "triton":
         raise Usage(f"TRACK={track} has no kernels: make xray is for the Triton track.")

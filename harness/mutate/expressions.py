@@ -118,7 +118,8 @@ def constant(node: ast.AST, text: Text) -> Iterator[Edit]:
     elif isinstance(value, int):
         if not (isinstance(above, ast.UnaryOp) and isinstance(above.op, ast.USub)):
             yield text.replace(node, str(value + 1))
-            yield text.replace(node, str(value - 1))
+            if value or not _is_axis(node, text):  # the last axis is so often the first, or second
+                yield text.replace(node, str(value - 1))
     elif isinstance(value, float):
         if value == 0.0:
             yield text.replace(node, "1.0")
@@ -208,6 +209,13 @@ def _pieces(node: ast.BoolOp, text: Text, word: str) -> list[str]:
 def _swap(left: ast.AST, right: ast.AST, text: Text) -> Edit:
     between = text.source[text.end(left) : text.start(right)]
     return Edit(text.start(left), text.end(right), text.of(right) + between + text.of(left))
+
+
+def _is_axis(node: ast.AST, text: Text) -> bool:
+    above = text.parent(node)
+    if isinstance(above, ast.keyword):
+        return above.arg in ("axis", "dim")
+    return isinstance(above, ast.Call) and text.of(above.func) in ("tl.sum", "tl.max", "tl.min")
 
 
 def _is_int(node: ast.AST) -> bool:

@@ -28,7 +28,7 @@ class Warm:
         self._zygote: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Warm:
-        self._start()
+        self.open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,7 +41,11 @@ class Warm:
             self._zygote.wait()
             self._zygote = None
 
-    def _start(self) -> None:
+    def open(self) -> None:
+        """Start the warm process now, so that the first run need not wait for it.
+
+        It ends with the thread that started it, so start it from one that stays.
+        """
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         command = [
             sys.executable, "-m", "harness.run.zygote",
@@ -60,7 +64,7 @@ class Warm:
 
     def start(self, request: Request, events: int, output: int) -> Process:
         if self._zygote is None or self._zygote.poll() is not None:
-            self._start()
+            self.open()
         line = request.to_json().encode() + b"\n"
         socket.send_fds(self._socket, [line], [events, output])
         answer = self._line(wait=True)

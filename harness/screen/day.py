@@ -78,7 +78,7 @@ def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: b
 
 def _different(failed: list[TestResult]) -> list[TestResult]:
     """The failing tests without those that only say again what an earlier one says."""
-    seen = {}
+    seen: dict[str, TestResult] = {}
     for test in failed:
         text = test.failure.message if test.failure else ""
         seen.setdefault(re.sub(r"[\d.,]+", "#", text)[:60], test)

@@ -172,6 +172,12 @@ def test_speed_alone_is_no_mutant() -> None:
     assert not any("num_warps" not in m.after for m in made)
 
 
+def test_an_axis_is_not_made_the_same_axis() -> None:
+    made = [m.after for m in mutants("return tl.sum(x, axis=0)")]
+    assert "return tl.sum(x, axis=1)" in made
+    assert not {"return tl.sum(x, axis=-1)", "return tl.sum(x)"} & set(made)
+
+
 def test_only_one_exercise_when_asked() -> None:
     source = day("return x + y") + day("return x * y").replace("def f(", "def g(")[len(HEAD) :]
     assert {m.exercise for m in mutants_of(source, Path("day01.py"))} == {"f", "g"}

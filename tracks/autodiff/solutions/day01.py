@@ -50,8 +50,8 @@ def forward_difference(f: Function, x: Any, h: Any) -> Any:
     """The slope of f from x to x + h: (f(x + h) - f(x)) / h.
 
     ``x`` is a number, a list or an array of any shape, and the result has its shape: the
-    derivative of f at each element. f is called with floats. ``h`` is a number, or an array that broadcasts with x: one x and many steps
-    give many slopes. f is called twice.
+    derivative of f at each element. ``h`` is a number, or an array that broadcasts with x: one x
+    and many steps give many slopes. f is called twice, with floats.
 
     x + h is rounded to the next float, so the step really taken is (x + h) - x. Divide by that:
     for f(x) = 2x the result is then 2.0 exactly, at any x.
@@ -160,8 +160,9 @@ def second_derivative(f: Function, x: Any, h: float | None = None) -> Any:
     """How fast the slope changes: (f(x + h) - 2 f(x) + f(x - h)) / h².
 
     ``x`` is a number, a list or an array of any shape, and the result has its shape; f is called
-    three times, with floats. Without ``h`` the step is eps^(1/4) · max(|x|, 1) for each element, eps = 2⁻⁵²: rounding
-    makes 4 eps / h² here, cutting off h² / 12, and there both are of one size, about 1e-8.
+    three times, with floats. Without ``h`` the step is eps^(1/4) · max(|x|, 1) for each element,
+    eps = 2⁻⁵²: rounding makes up to 4 eps / h² here, cutting off h² / 12, and there both are
+    about 1e-8.
 
     As above the step is rounded first, to (x + h) - x, and a ValueError is raised when that is 0.
 

@@ -113,6 +113,8 @@ def test_chain_derivative_of_no_function():
     assert day02.chain_derivative([], [], 5.0) == 1.0
     got = day02.chain_derivative((), (), np.zeros((2, 3)))
     close(got, np.ones((2, 3)), name="the slope of x itself")
+    got = day02.chain_derivative([], [], np.array([2, 4]))
+    close(got, np.ones(2), name="the slope of x itself, given as integers")
 
 
 @exercise("chain_derivative")
@@ -155,10 +157,12 @@ def test_chain_derivative_of_a_deep_chain(rng):
 
 @exercise("chain_derivative")
 def test_chain_derivative_needs_a_derivative_for_each_function():
-    for functions, derivatives in [(2, 1), (1, 2), (0, 1)]:
+    for functions, derivatives in [(2, 1), (1, 2), (0, 1), (3, 0)]:
+        f, df = Counted(np.sin), Counted(np.cos)
         with pytest.raises(ValueError):
-            day02.chain_derivative([np.sin] * functions, [np.cos] * derivatives, 1.0)
+            day02.chain_derivative([f] * functions, [df] * derivatives, 1.0)
             pytest.fail(f"{functions} functions with {derivatives} derivatives were accepted")
+        assert f.calls == df.calls == 0, "functions were called before the lengths were compared"
 
 
 # derivative_of --------------------------------------------------------------------------------
@@ -218,6 +222,7 @@ RULES = [
     ("root", lambda d: d.X**0.5, lambda x: 0.5 / np.sqrt(x)),
     ("exponential", lambda d: 2.0**d.X, lambda x: 2.0**x * np.log(2)),
     ("x to the x", lambda d: d.X**d.X, lambda x: x**x * (np.log(x) + 1)),
+    ("x to the x²", lambda d: d.X ** (d.X * d.X), lambda x: x ** (x * x + 1) * (2 * np.log(x) + 1)),
     ("sin", lambda d: d.sin(3 * d.X), lambda x: 3 * np.cos(3 * x)),
     ("cos", lambda d: d.cos(3 * d.X), lambda x: -3 * np.sin(3 * x)),
     ("exp", lambda d: d.exp(-2 * d.X), lambda x: -2 * np.exp(-2 * x)),

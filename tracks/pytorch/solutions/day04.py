@@ -253,7 +253,9 @@ def checkpointed(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> 
     Differentiating twice works too.
 
     - Between the two passes only ``x`` and the result are alive, none of what ``f`` makes inside.
-    - ``f`` runs once forwards, and once more in a backward pass, not before.
+    - ``f`` runs once forwards, and once more in a backward pass, not before. What the second run
+      makes is freed as it is used, also in a backward pass with retain_graph=True; another
+      backward runs ``f`` again.
     - The second run draws the same random numbers as the first (else dropout would drop others),
       and does not disturb those of the program: ``_random_states`` and ``_replayed`` are there
       for that.
@@ -282,9 +284,9 @@ def checkpointed(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> 
             rebuilt[number] = tensor.detach()
             return number
 
-        with torch.enable_grad(), _replayed(states, x.device):
-            with saved_tensors_hooks(keep, rebuilt.__getitem__):
-                f(x.detach().requires_grad_(x.requires_grad))
+        hooks = saved_tensors_hooks(keep, rebuilt.__getitem__)
+        with torch.enable_grad(), _replayed(states, x.device), hooks:
+            f(x.detach().requires_grad_(x.requires_grad))
 
     def unpack(number: int) -> torch.Tensor:
         if number not in rebuilt:

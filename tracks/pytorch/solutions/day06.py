@@ -166,7 +166,7 @@ def train_step(
     # HINT: a slice's mean loss has to count as much as the slice has rows.
     ### BEGIN SOLUTION
     # HINT: loss = loss_fn(...) * (len(slice) / rows) before backward; then everything adds up.
-    # HINT: add up loss.detach(), or the graphs of all slices stay in memory.
+    # HINT: call backward within the loop: it frees the slice's activations. Add up loss.detach().
     # HINT: nn.utils.clip_grad_norm_ returns the norm before clipping; math.inf clips nothing.
     # HINT: torch.stack([loss, norm]).tolist() brings two numbers to the host in one go.
     model.train()

@@ -22,7 +22,7 @@ A row of 11 elements in blocks of 4. Each lane keeps its own sum; the lanes meet
 
 Hints:
 - What does a lane hold that saw padding only? It takes part in the last step like all others.
-- tl.max and tl.maximum drop nan unless they are told to keep it; every comparison with nan is false.
+- tl.maximum drops nan unless it is told to keep it, and tl.max always does.
 - Try a row of one element, a row of one block plus one, and a row where all are equal.
 Resources:
 - Harris, Optimizing Parallel Reduction in CUDA: https://developer.download.nvidia.com/assets/cuda/files/reduction.pdf

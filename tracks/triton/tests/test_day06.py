@@ -45,6 +45,18 @@ def tiles(rows, columns):
     return math.ceil(rows / TILE_ROWS), math.ceil(columns / TILE_COLUMNS)
 
 
+def far_apart(rng, *shape, axis=0):
+    """An int8 tensor whose last index of ``axis`` lies more than 2**31 elements from its first.
+
+    The memory between them is never touched, so it costs addresses only.
+    """
+    strides = [10 ** (len(shape) - 1 - i) for i in range(len(shape))]
+    strides[axis] = 2**30 + 5
+    reach = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    memory = torch.empty(reach + 1, dtype=torch.int8, device=rng.device)
+    return memory.as_strided(shape, strides).copy_(rng.integers(-11, 12, *shape, dtype=torch.int8))
+
+
 # add_2d -------------------------------------------------------------------------------------
 
 
@@ -69,6 +81,15 @@ def test_add_any_strides(rng):
 def test_add_of_expanded_views(rng):
     x, y = rng.normal(37, 1).expand(37, 70), rng.normal(70).expand(37, 70)
     check(day06.add_2d, x, y, expected=x + y, grid=(2, 2), name="the sum of two expanded views")
+
+
+@exercise("add_2d")
+@pytest.mark.parametrize("axis", [0, 1])
+def test_add_beyond_int32(axis, rng):
+    x = far_apart(rng, 3, 3, axis=axis)
+    y = x.clone()
+    check(day06.add_2d, x, y, expected=y + y, grid=(1, 1), name="the sum for a far-flung x")
+    check(day06.add_2d, y, x, expected=y + y, grid=(1, 1), name="the sum for a far-flung y")
 
 
 # broadcast_add ------------------------------------------------------------------------------
@@ -96,6 +117,17 @@ def test_broadcast_any_strides(rng):
     cases += [(f"{name} row", x, view) for name, view in layouts(row)]
     for name, a, b in cases:
         check(day06.broadcast_add, a, b, expected=x + row, grid=(2, 2), name=f"result for a {name}")
+
+
+@exercise("broadcast_add")
+def test_broadcast_beyond_int32(rng):
+    name = "result for a far-flung input"
+    row = rng.integers(-11, 12, 3, dtype=torch.int8)
+    for axis in (0, 1):
+        x = far_apart(rng, 3, 3, axis=axis)
+        check(day06.broadcast_add, x, row, expected=x + row, grid=(1, 1), name=name)
+    x, row = x.clone(), far_apart(rng, 3)
+    check(day06.broadcast_add, x, row, expected=x + row, grid=(1, 1), name=name)
 
 
 # scale_3d -----------------------------------------------------------------------------------
@@ -126,6 +158,17 @@ def test_scale_any_strides(rng):
         check(day06.scale_3d, a, b, expected=expected, grid=(3, 2, 1), name=f"result for a {name}")
 
 
+@exercise("scale_3d")
+def test_scale_beyond_int32(rng):
+    name = "result for a far-flung input"
+    s = rng.integers(-11, 12, 3, dtype=torch.int8)
+    for axis in (0, 1, 2):
+        x = far_apart(rng, 3, 3, 3, axis=axis)
+        check(day06.scale_3d, x, s, expected=x * s[:, None, None], grid=(3, 1, 1), name=name)
+    x, s = x.clone(), far_apart(rng, 3)
+    check(day06.scale_3d, x, s, expected=x * s[:, None, None], grid=(3, 1, 1), name=name)
+
+
 # outer --------------------------------------------------------------------------------------
 
 
@@ -147,6 +190,13 @@ def test_outer_any_strides(rng):
     for name, a, b in cases:
         expected = a[:, None] * b
         check(day06.outer, a, b, expected=expected, grid=(2, 2), name=f"result for a {name}")
+
+
+@exercise("outer")
+def test_outer_beyond_int32(rng):
+    x, y = far_apart(rng, 3), rng.integers(-11, 12, 3, dtype=torch.int8)
+    check(day06.outer, x, y, expected=x[:, None] * y, grid=(1, 1), name="result for a far-flung x")
+    check(day06.outer, y, x, expected=y[:, None] * x, grid=(1, 1), name="result for a far-flung y")
 
 
 # crop ---------------------------------------------------------------------------------------
@@ -191,3 +241,11 @@ def test_crop_any_strides(rng):
             day06.crop, view, 5, 9, 40, 71,
             expected=expected, grid=(2, 2), name=f"the crop of a {name} input",
         )  # fmt: skip
+
+
+@exercise("crop")
+@pytest.mark.parametrize("axis", [0, 1])
+def test_crop_beyond_int32(axis, rng):
+    x = far_apart(rng, 4, 4, axis=axis)
+    expected = x[1:, 1:].clone()
+    check(day06.crop, x, 1, 1, 3, 3, expected=expected, grid=(1, 1), name="a far-flung crop")

@@ -39,7 +39,9 @@ def test_row_sum_matches_float64(rows, columns, dtype, rng):
 @exercise("row_sum")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_row_sum_adds_in_float32(dtype, rng):
-    x = rng.uniform(3, 9001, low=1.0, high=3.0, dtype=dtype)
+    x = rng.uniform(3, 9001, low=1.0, high=3.0, dtype=dtype).clone()
+    x[2] = 0.0  # then 2048 + 1 + 1 in float16, 256 + 1 + 1 in bfloat16, for one lane
+    x[2, 77], x[2, 77 + 4096], x[2, 77 + 8192] = 2 / torch.finfo(dtype).eps, 1.0, 1.0
     close(day10.row_sum(x), x.double().sum(-1), dtype=dtype, factor=0.55)
 
 
@@ -138,7 +140,7 @@ def test_row_argmax_where_the_first_is_in_a_later_lane(device):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_row_argmax_of_nan_and_infinities(dtype, rng):
     x = rng.normal(7, 9000, dtype=dtype).clone()
-    x[0, 5000] = x[0, 4100] = x[0, 8192] = nan
+    x[0, 5000] = x[0, 4100] = x[0, 8196] = nan  # the first and the last lie in one lane
     x[1, 3], x[1, 4], x[1, 5000] = inf, nan, inf
     x[2, 8999] = nan
     x[3, 70] = x[3, 4101] = inf

@@ -1,0 +1,239 @@
+"""One watch session: saves and keys come in, the day is graded, the screen is drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cli.options import Usage, seed_of
+from harness.curriculum import ROOT, Day, find_day, find_exercise, hints_for
+from harness.progress import ProgressError, Store
+from harness.progress.summary import next_day
+from harness.protocol import DayResult, Request
+from harness.run import run
+from harness.run.process import Process
+from harness.run.warm import Warm
+from harness.watch.files import events_arrive, watch_files
+from harness.watch.keys import read_keys, single_keys
+from harness.watch.view import View
+
+
+@dataclass(frozen=True)
+class Saved:
+    files: set[Path]
+    at: float
+
+
+@dataclass(frozen=True)
+class Key:
+    key: str
+
+
+@dataclass(frozen=True)
+class Graded:
+    result: DayResult
+    number: int
+
+
+class Cancellable:
+    """A warm launcher whose present run can be ended: a newer save makes it pointless."""
+
+    def __init__(self, warm: Warm) -> None:
+        self.warm = warm
+        self._process: Process | None = None
+        self._cancelled = False
+
+    def start(self, request: Request, events: int, output: int) -> Process:
+        self._process = self.warm.start(request, events, output)
+        if self._cancelled:
+            self._process.kill()
+        return self._process
+
+    def cancel(self) -> None:
+        """End the run from another thread; the thread that follows it sees it gone."""
+        self._cancelled = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class Session:
+    def __init__(self, day: Day, seed: str, device: str) -> None:
+        self.day, self.seed, self.device = day, seed, device
+        self.events: queue.SimpleQueue[Saved | Key | Graded] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        self.warm = Warm(day.track, device)
+        self.running: Cancellable | None = None
+        self.number = 0
+        self.saved_at = 0.0
+        polling = not events_arrive(ROOT / "tracks" / day.track)
+        self.view = View(polling)
+
+    def loop(self) -> int:
+        """Until q: → 0 if the last result passed."""
+        folders = [ROOT / "tracks" / self.day.track, ROOT / "harness"]
+        watcher = threading.Thread(
+            target=watch_files,
+            args=(folders, self._note_saved, self.stop, self.view.polling),
+            daemon=True,
+        )
+        watcher.start()
+        reader = threading.Thread(
+            target=read_keys, args=(lambda k: self.events.put(Key(k)), self.stop), daemon=True
+        )
+        # The warm process must be started by a thread that lives as long as it does: this one.
+        self.warm.open()
+        with single_keys():
+            reader.start()
+            if sys.stdout.isatty():
+                sys.stdout.write("\x1b[2J")
+            self._grade()
+            try:
+                while True:
+                    event = self.events.get()
+                    if isinstance(event, Key) and event.key == "q":
+                        break
+                    self._handle(event)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                self.stop.set()
+                if self.running is not None:
+                    self.running.cancel()
+                self.warm.close()
+        print()
+        return 0 if self.view.result is not None and self.view.result.passed else 1
+
+    def _note_saved(self, files: set[Path]) -> None:
+        self.events.put(Saved(files, time.monotonic()))
+
+    def _handle(self, event: Saved | Key | Graded) -> None:
+        if isinstance(event, Saved):
+            if any(file.is_relative_to(ROOT / "harness") for file in event.files):
+                self._restart("the harness changed: starting anew")
+            if self._matters(event.files):
+                self.saved_at = event.at
+                self._grade()
+        elif isinstance(event, Graded):
+            if event.number == self.number:  # an older run's result is of an older file
+                self._show(event.result)
+        else:
+            self._key(event.key)
+
+    def _matters(self, files: set[Path]) -> bool:
+        """The day itself, an earlier one, its tests, references and shared files; no later day."""
+        for file in files:
+            digits = "".join(c for c in file.stem if c.isdigit())
+            if file.suffix == ".py" and (not digits or int(digits) <= self.day.number):
+                return True
+        return False
+
+    def _grade(self) -> None:
+        if self.running is not None:
+            self.running.cancel()
+        self.number += 1
+        number = self.number
+        launcher = self.running = Cancellable(self.warm)
+        request = Request(
+            self.day.track, self.day.number, seed=seed_of(self.seed), device=self.device,
+            known_bugs=True,
+        )  # fmt: skip
+
+        def grade() -> None:
+            # one run at a time: the one that was cancelled ends first
+            with self._turn:
+                if number == self.number:
+                    self.events.put(Graded(run(request, launcher), number))
+
+        self.view.doing = "grading …"
+        self.view.draw()
+        threading.Thread(target=grade, daemon=True).start()
+
+    _turn = threading.Lock()
+
+    def _show(self, result: DayResult) -> None:
+        self.running = None
+        self.view.result, self.view.doing, self.view.note = result, "", ""
+        self.view.latency = time.monotonic() - self.saved_at if self.saved_at else None
+        try:
+            Store().record(result)
+        except ProgressError as error:
+            self.view.note = str(error)
+        self.view.draw()
+
+    def _key(self, key: str) -> None:
+        if key == "r":
+            self.saved_at = 0.0
+            self._grade()
+        elif key == "h":
+            self.view.note = self._hint()
+            self.view.draw()
+        elif key == "n":
+            self._next()
+        elif key == "b":
+            self._bench()
+
+    def _hint(self) -> str:
+        result = self.view.result
+        open_ = [e.name for e in result.exercises if e.status != "passed"] if result else []
+        if not open_:
+            return "Every exercise passes: n goes to the next day."
+        exercise, store = find_exercise(self.day, open_[0]), Store()
+        hints = [*exercise.todos, *hints_for(self.day, exercise.name)]
+        shown = store.hints_shown(self.day.track, self.day.number, exercise.name)
+        depth = min(shown + 1, len(hints))
+        try:
+            store.note_hint(self.day.track, self.day.number, exercise.name, depth)
+        except ProgressError as error:
+            return str(error)
+        lines = [f"{exercise.name}, hint {depth} of {len(hints)}:", *hints[:depth]]
+        return "\n  ".join(lines)
+
+    def _next(self) -> None:
+        try:
+            day = find_day(self.day.track, self.day.number + 1)
+        except LookupError:
+            found = next_day(Store())
+            if found is None or found[0] != self.day.track or found[1] == self.day.number:
+                self.view.note = f"{self.day.track} has no later day yet."
+                self.view.draw()
+                return
+            day = find_day(*found)
+        self.day, self.view.result, self.saved_at = day, None, 0.0
+        self._grade()
+
+    def _bench(self) -> None:
+        self.view.doing = "timing … (a minute or so)"
+        self.view.draw()
+        from harness.bench import run_bench
+
+        print("\n")
+        run_bench(self.day.track, self.day.number, quick=True)
+        self.view.doing = "r draws the result again"
+
+    def _restart(self, why: str) -> None:
+        self.view.note = why
+        if self.running is not None:
+            self.running.cancel()
+        with self._turn:
+            self.warm.close()
+            self.warm.open()
+
+
+def watch_day(track: str, number: str, seed: str, device: str) -> int:
+    """Watch the day asked for, or the first unfinished one."""
+    if not number:
+        found = next_day(Store())
+        if found is None or (track and found[0] != track):
+            found = (track, 1) if track else found
+        if found is None:
+            raise Usage("Every day is finished: name one with TRACK= DAY=.")
+        track, number = found[0], str(found[1])
+    return Session(find_day(track, number), seed, device).loop()

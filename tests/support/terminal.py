@@ -1,0 +1,63 @@
+"""A program in a real pseudo-terminal: what it shows, and keys to press."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+class Terminal:
+    """80 columns by 40 rows."""
+
+    def __init__(self, command: list[str], cwd: Path, environment: dict[str, str]) -> None:
+        import fcntl
+        import termios
+
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env={**environment, "TERM": "xterm"},
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        self.shown = ""
+
+    def wait_for(self, text: str, seconds: float = 60.0) -> str:
+        """Everything shown since the last call, up to and with ``text``."""
+        deadline = time.monotonic() + seconds
+        while text not in self.shown:
+            ready, _, _ = select.select([self._master], [], [], 0.1)
+            ended = self.process.poll() is not None
+            if ready:
+                try:
+                    chunk = os.read(self._master, 1 << 16)
+                    ended = False
+                except OSError:  # the other end is closed
+                    chunk = b""
+                self.shown += _ESCAPES.sub("", chunk.decode(errors="replace"))
+            if ended or time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} was not shown within {seconds} s:\n{self.shown}")
+        before, self.shown = self.shown.split(text, 1)
+        return before + text
+
+    def press(self, key: str) -> None:
+        os.write(self._master, key.encode())
+
+    def close(self) -> int:
+        """End the program if it still runs. → its exit status."""
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        os.close(self._master)
+        return self.process.returncode

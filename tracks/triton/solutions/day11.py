@@ -1,0 +1,370 @@
+"""Day 11: Row and column statistics
+=================================
+Estimated time: 1-2 hours
+Prerequisites: Day 10 (reductions)
+Lesson: lessons/day11.md
+
+Learning objectives:
+- Compute a variance that survives a large mean, in one pass over rows of any length
+- Merge the statistics of two groups of numbers without looking at the numbers again
+- Reduce along columns with loads along rows, and split the long axis over programs
+- Choose between formulas while the kernel is compiled
+- Use statistics where they were computed: normalise in the same launch
+
+Rows are summed by one program each. Columns are shared, because a program that owned one would
+read 4 bytes of each row. Stage 1 leaves a partial row for each chunk, stage 2 adds these up:
+
+             tile 0    tile 1
+            +--------+--------+
+    chunk 0 | (0, 0) | (0, 1) |
+    chunk 1 | (1, 0) | (1, 1) |     program (chunk, tile)     partial row 0 --+
+    chunk 0 | (0, 0) | (0, 1) |     --------------------->    partial row 1 --+--> out
+            +--------+--------+            stage 1                  stage 2
+
+Hints:
+- Mean and variance of 4 numbers by hand, as two groups of 2: which three numbers a group suffice?
+- Element (i, j) lies at i * columns + j. Along which axis of a tile do neighbours in memory lie?
+- An if on a tl.constexpr is decided by the compiler: what is not chosen does not exist.
+Resources:
+- Welford, Note on a Method for Calculating Corrected Sums of Squares and Products: https://doi.org/10.1080/00401706.1962.10490022
+- Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance: https://doi.org/10.1080/00031305.1983.10483115
+- PyTorch, torch.var_mean: https://docs.pytorch.org/docs/stable/generated/torch.var_mean.html
+- PyTorch, torch.linalg.vector_norm: https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+MAX_BLOCK = 4096
+TILE_ROWS, TILE_COLUMNS = 32, 128
+MAX_CHUNKS, PROGRAMS = 128, 1024
+FINISH_COLUMNS = 32
+INF = tl.constexpr(float("inf"))  # a number of the module that kernels may use
+
+
+def _block_and_warps(columns: int) -> tuple[int, int]:
+    """A block that covers a short row, or MAX_BLOCK elements of a long one; its number of warps."""
+    block = min(triton.next_power_of_2(max(columns, 1)), MAX_BLOCK)
+    return block, min(max(block // (32 * 16), 1), 8)
+
+
+def _chunks(rows: int, columns: int) -> int:
+    """How many programs share a column: enough to fill a GPU, if there are as many row tiles."""
+    tiles = max(triton.cdiv(columns, TILE_COLUMNS), 1)
+    return min(triton.cdiv(rows, TILE_ROWS), MAX_CHUNKS, max(PROGRAMS // tiles, 1))
+
+
+@triton.jit
+def row_mean_var_kernel(x_ptr, mean_ptr, var_ptr, columns, BLOCK: tl.constexpr):
+    """Program i: mean_ptr[i] and var_ptr[i] of row i of x, taken BLOCK elements at a time."""
+    # TODO: for each block, its mean and its sum of squared distances from it; merge them.
+    # HINT: The padding must not count: neither in the block's size nor among the distances.
+    ### BEGIN SOLUTION
+    # HINT: Before the block at start, start elements have been seen; the block adds
+    # HINT: tl.minimum(columns - start, BLOCK) more.
+    # HINT: tl.where(inside, x - block_mean, 0.0) are the distances; their squares sum to block_m2.
+    # HINT: delta = block_mean - mean; mean += delta * size / seen, where seen = start + size;
+    # HINT: m2 += block_m2 + delta * delta * start * size / seen.
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    mean, m2 = 0.0, 0.0
+    for start in range(0, columns, BLOCK):
+        inside = start + lane < columns
+        x = tl.load(x_ptr + row * columns + start + lane, mask=inside, other=0.0).to(tl.float32)
+        size = tl.minimum(columns - start, BLOCK).to(tl.float32)
+        block_mean = tl.sum(x, axis=0) / size
+        distance = tl.where(inside, x - block_mean, 0.0)
+        delta = block_mean - mean
+        share = size / (start + size)
+        mean += delta * share
+        m2 += tl.sum(distance * distance, axis=0) + delta * delta * start * share
+    tl.store(mean_ptr + row, mean)
+    tl.store(var_ptr + row, m2 / columns)
+    ### END SOLUTION
+
+
+def row_mean_var(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of every row, in one launch that reads x once.
+
+    mean[i] = sum_j x[i, j] / columns, var[i] = sum_j (x[i, j] - mean[i])^2 / columns. (Divided by
+    columns, not by columns - 1: normalisation layers want it so.)
+
+    The mean may be large against the deviation, 1e4 and 1: the mean of the squares minus the square
+    of the mean has lost every digit then. Take each block's mean and its m2, the sum of the
+    squared distances from this mean, and merge (Chan, Golub and LeVeque): groups a and b of n_a and
+    n_b numbers, n = n_a + n_b and delta = mean_b - mean_a have together
+
+        mean = mean_a + delta * n_b / n
+        m2   = m2_a + m2_b + delta^2 * n_a * n_b / n
+
+    Args:
+        x: (rows, columns), contiguous; float32, float16 or bfloat16. A row may be longer than any
+            block. There may be no rows, but not no columns.
+
+    Returns:
+        Two float32 tensors of shape (rows,), for x of any dtype: mean and variance, computed in
+        float32. A row that holds nan or an infinity has the variance nan.
+
+    Raises:
+        ValueError: x has 0 columns.
+
+    Example:
+        row_mean_var([[1, 2, 3, 6]]) is ([3], [3.5]).
+    """
+    # TODO: refuse rows without elements, allocate two numbers a row, launch one program a row.
+    # HINT: Which dtype do the results have if x is float16?
+    ### BEGIN SOLUTION
+    # HINT: float32 for both; _block_and_warps(columns) as on day 10.
+    rows, columns = x.shape
+    if columns == 0:
+        raise ValueError("row_mean_var needs at least 1 column: no elements have no mean")
+    block, warps = _block_and_warps(columns)
+    mean = torch.empty(rows, dtype=torch.float32, device=x.device)
+    var = torch.empty(rows, dtype=torch.float32, device=x.device)
+    row_mean_var_kernel[(rows,)](x, mean, var, columns, BLOCK=block, num_warps=warps)
+    return mean, var
+    ### END SOLUTION
+
+
+@triton.jit
+def column_sum_kernel(
+    x_ptr, partial_ptr, rows, columns, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr
+):
+    """Program (i, j) sums chunk i of column tile j into row i of partial (chunks, columns).
+
+    Chunk i consists of the row tiles i, i + chunks, i + 2 * chunks, ...
+    """
+    # TODO: walk down the matrix by tiles, add them up in float32, store one partial row.
+    # HINT: Each element of a tile can keep a sum of its own. When do the rows have to meet?
+    ### BEGIN SOLUTION
+    # HINT: Row tiles start at range(chunk * TILE_ROWS, rows, chunks * TILE_ROWS), where chunks is
+    # HINT: tl.num_programs(0).
+    # HINT: The accumulator is a tile; tl.sum(total, axis=0) adds its rows after the loop.
+    chunk = tl.program_id(0)
+    column = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)
+    total = tl.zeros((TILE_ROWS, TILE_COLUMNS), tl.float32)
+    for start in range(chunk * TILE_ROWS, rows, tl.num_programs(0) * TILE_ROWS):
+        row = (start + tl.arange(0, TILE_ROWS)).to(tl.int64)
+        mask = (row[:, None] < rows) & (column[None, :] < columns)
+        x = tl.load(x_ptr + row[:, None] * columns + column[None, :], mask=mask, other=0.0)
+        total += x.to(tl.float32)
+    partial = partial_ptr + chunk.to(tl.int64) * columns + column
+    tl.store(partial, tl.sum(total, axis=0), mask=column < columns)
+    ### END SOLUTION
+
+
+@triton.jit
+def column_sum_finish_kernel(
+    partial_ptr, out_ptr, chunks, columns, CHUNKS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """Program j sums the rows of partial (chunks, columns) for its columns; chunks <= CHUNKS."""
+    # TODO: load the partial rows of these columns as one tile, add them, store.
+    # HINT: The tile can be higher than chunks and stick out on the right.
+    ### BEGIN SOLUTION
+    # HINT: Masked elements are 0.0, so chunks = 0 gives 0.
+    chunk = tl.arange(0, CHUNKS)[:, None]
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    mask = (chunk < chunks) & (column[None, :] < columns)
+    partial = tl.load(partial_ptr + chunk * columns + column[None, :], mask=mask, other=0.0)
+    tl.store(out_ptr + column, tl.sum(partial, axis=0), mask=column < columns)
+    ### END SOLUTION
+
+
+def column_sum(x: torch.Tensor) -> torch.Tensor:
+    """Sum of every column, in two launches: out[j] = x[0, j] + x[1, j] + ...
+
+    This is the gradient of a bias. Programs read TILE_COLUMNS neighbouring columns, so that loads
+    run along rows, and several programs, one a chunk of rows, share a column. Their partial sums
+    meet in the second launch, not in atomics: the same x gives the same bits each time.
+
+    Args:
+        x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0.
+
+    Returns:
+        A tensor of shape (columns,) and x's dtype, added up in float32 and rounded once; 0 where
+        there are no rows.
+
+    Example:
+        column_sum([[1, 2, 3], [4, 5, 6]]) is [5, 7, 9].
+    """
+    # TODO: allocate a partial row for each chunk, and the result; launch both stages.
+    # HINT: _chunks(rows, columns) says how many chunks. In which dtype are partial sums kept?
+    ### BEGIN SOLUTION
+    # HINT: partial is (chunks, columns) in float32; stage 1 has the grid (chunks, column tiles).
+    # HINT: Stage 2: one program for FINISH_COLUMNS columns; CHUNKS is the next power of two.
+    rows, columns = x.shape
+    chunks = _chunks(rows, columns)
+    partial = torch.empty((chunks, columns), dtype=torch.float32, device=x.device)
+    out = torch.empty(columns, dtype=x.dtype, device=x.device)
+    column_sum_kernel[(chunks, triton.cdiv(columns, TILE_COLUMNS))](
+        x, partial, rows, columns, TILE_ROWS=TILE_ROWS, TILE_COLUMNS=TILE_COLUMNS
+    )
+    column_sum_finish_kernel[(triton.cdiv(columns, FINISH_COLUMNS),)](
+        *(partial, out, chunks, columns),
+        CHUNKS=triton.next_power_of_2(max(chunks, 1)),
+        COLUMNS=FINISH_COLUMNS,
+    )
+    return out
+    ### END SOLUTION
+
+
+@triton.jit
+def row_norm_kernel(x_ptr, out_ptr, columns, P: tl.constexpr, BLOCK: tl.constexpr):
+    """Program i: out_ptr[i] = the P-norm of row i of x, taken BLOCK elements at a time."""
+    # TODO: accumulate |x|, x * x, the maximum of |x| or |x|^P, as P says; finish with the root.
+    # HINT: P is known when the kernel is compiled: a plain if chooses, outside and inside the loop.
+    ### BEGIN SOLUTION
+    # HINT: For P = 1, P = 2 and P = INF there are cheap formulas; else |x|^P is
+    # HINT: tl.exp2(P * tl.log2(|x|)), which is right for 0 as well: log2(0) is -inf.
+    # HINT: The maximum drops nan twice, from block to block and across lanes: see row_max, day 10.
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, columns, BLOCK):
+        column = start + lane
+        x = tl.load(x_ptr + row * columns + column, mask=column < columns, other=0.0)
+        x = tl.abs(x.to(tl.float32))
+        if P == 1:
+            total += x
+        elif P == 2:
+            total += x * x
+        elif P == INF:
+            total = tl.maximum(total, x, propagate_nan=tl.PropagateNan.ALL)
+        else:
+            total += tl.exp2(P * tl.log2(x))
+    if P == INF:
+        has_nan = tl.max((total != total).to(tl.int32), axis=0)
+        norm = tl.where(has_nan == 1, float("nan"), tl.max(total, axis=0))
+    elif P == 1:
+        norm = tl.sum(total, axis=0)
+    elif P == 2:
+        norm = tl.sqrt(tl.sum(total, axis=0))
+    else:
+        norm = tl.exp2(tl.log2(tl.sum(total, axis=0)) / P)
+    tl.store(out_ptr + row, norm)
+    ### END SOLUTION
+
+
+def row_norm(x: torch.Tensor, p: float) -> torch.Tensor:
+    """The p-norm of every row, in one launch: (sum_j |x[i, j]|^p)^(1/p); for inf max_j |x[i, j]|.
+
+    The kernel is compiled once for each p, and contains nothing of the other norms.
+
+    Args:
+        x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0; a row
+            may be longer than any block. |x|^p must not exceed float32; it may exceed float16.
+        p: greater than 0; 1, 2, inf, or anything between, such as 0.5 or 3.
+
+    Returns:
+        A tensor of shape (rows,) and x's dtype, computed in float32 and rounded once. A row that
+        holds nan has the norm nan, a row of no elements the norm 0.
+
+    Raises:
+        ValueError: p is not greater than 0 (nan is not).
+
+    Example:
+        row_norm([[3, -4]], 2) is [5], with p = 1 [7], with p = inf [4].
+    """
+    # TODO: refuse a bad p, allocate one number a row and launch one program a row.
+    # HINT: Which comparison refuses nan as well?
+    ### BEGIN SOLUTION
+    # HINT: if not p > 0: raise ValueError(...). Pass P=float(p), so that 2 and 2.0 are one kernel.
+    if not p > 0:
+        raise ValueError(f"p must be greater than 0, not {p}")
+    rows, columns = x.shape
+    block, warps = _block_and_warps(columns)
+    out = torch.empty(rows, dtype=x.dtype, device=x.device)
+    row_norm_kernel[(rows,)](x, out, columns, P=float(p), BLOCK=block, num_warps=warps)
+    return out
+    ### END SOLUTION
+
+
+@triton.jit
+def normalize_rows_kernel(x_ptr, out_ptr, eps, columns, BLOCK: tl.constexpr):
+    """Program i: out[i, j] = (x[i, j] - mean) / sqrt(var + eps) with row i's mean and variance."""
+    # TODO: first walk along the row for its statistics, then again to normalise and store.
+    # HINT: The first walk is row_mean_var_kernel's. What of it must stay in registers?
+    ### BEGIN SOLUTION
+    # HINT: Between the two loops: scale = 1.0 / tl.sqrt(m2 / columns + eps).
+    # HINT: The second loop loads each block again, mostly from a cache, and stores
+    # HINT: (x - mean) * scale under the same mask.
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    mean, m2 = 0.0, 0.0
+    for start in range(0, columns, BLOCK):
+        inside = start + lane < columns
+        x = tl.load(x_ptr + row * columns + start + lane, mask=inside, other=0.0).to(tl.float32)
+        size = tl.minimum(columns - start, BLOCK).to(tl.float32)
+        block_mean = tl.sum(x, axis=0) / size
+        distance = tl.where(inside, x - block_mean, 0.0)
+        delta = block_mean - mean
+        share = size / (start + size)
+        mean += delta * share
+        m2 += tl.sum(distance * distance, axis=0) + delta * delta * start * share
+    scale = 1.0 / tl.sqrt(m2 / columns + eps)
+    for start in range(0, columns, BLOCK):
+        offset = row * columns + start + lane
+        inside = start + lane < columns
+        x = tl.load(x_ptr + offset, mask=inside).to(tl.float32)
+        tl.store(out_ptr + offset, (x - mean) * scale, mask=inside)
+    ### END SOLUTION
+
+
+def normalize_rows(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """Give every row mean 0 and variance 1, in one launch and without storing the statistics.
+
+    out[i, j] = (x[i, j] - mean_i) / sqrt(var_i + eps), with mean and variance as in
+    ``row_mean_var``. This is layer normalisation (day 22) without its weights. The eps keeps a row
+    of equal elements at 0 instead of 0 / 0.
+
+    Args:
+        x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0; a row
+            may be longer than any block, and its mean may be large against its deviation.
+        eps: greater than 0; added to the variance, not to its root.
+
+    Returns:
+        A new contiguous tensor of x's shape and dtype, computed in float32 and rounded once.
+
+    Example:
+        normalize_rows([[1, 3], [2, 2]]) is [[-1, 1], [0, 0]], the ones up to eps.
+    """
+    # TODO: allocate the output and launch one program a row.
+    # HINT: Is there anything to allocate besides the output?
+    ### BEGIN SOLUTION
+    # HINT: As row_mean_var, with out = torch.empty_like(x) and eps as a further argument.
+    rows, columns = x.shape
+    block, warps = _block_and_warps(columns)
+    out = torch.empty_like(x)
+    normalize_rows_kernel[(rows,)](x, out, eps, columns, BLOCK=block, num_warps=warps)
+    return out
+    ### END SOLUTION
+
+
+def test_row_mean_var_of_four_numbers() -> None:
+    mean, var = row_mean_var(torch.tensor([[1.0, 2.0, 3.0, 6.0]], device=DEVICE))
+    assert mean.tolist() == [3.0] and var.tolist() == [3.5]
+
+
+def test_column_sum_of_two_rows() -> None:
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=DEVICE)
+    assert column_sum(x).tolist() == [5.0, 7.0, 9.0]
+
+
+def test_row_norm_of_three_and_four() -> None:
+    x = torch.tensor([[3.0, -4.0]], device=DEVICE)
+    norms = [row_norm(x, p).item() for p in (1, 2, float("inf"))]
+    assert norms == [7.0, 5.0, 4.0]
+
+
+def test_normalize_rows_of_two_numbers() -> None:
+    x = torch.tensor([[1.0, 3.0], [2.0, 2.0]], device=DEVICE)
+    expected = torch.tensor([[-1.0, 1.0], [0.0, 0.0]], device=DEVICE)
+    torch.testing.assert_close(normalize_rows(x), expected)
+
+
+if __name__ == "__main__":
+    from harness import main
+
+    main(__file__)
