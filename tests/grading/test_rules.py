@@ -1,4 +1,4 @@
-"""The rules of grading hold on real days: each wrong way to an answer is refused with its reason."""
+"""The rules of grading hold on real days: each wrong way is refused with its reason."""
 
 from __future__ import annotations
 

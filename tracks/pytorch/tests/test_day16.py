@@ -395,13 +395,12 @@ def test_largest_weights(d, keys, device, rng):
         scores = rng.normal(300, d).double() @ rng.normal(keys, d).double().T
         raw.append(scores.softmax(-1).amax(-1).mean())
         scaled.append((scores / d**0.5).softmax(-1).amax(-1).mean())
-    seen = day16.attention_variance(d, 300, keys)
-    for name, got, wanted in (
-        ("largest_raw", seen.largest_raw, torch.stack(raw)),
-        ("largest_scaled", seen.largest_scaled, torch.stack(scaled)),
-    ):
-        mean, spread = wanted.mean().item(), wanted.std().item()
-        assert abs(got - mean) < 8 * spread + 0.01, (
+    seen = [day16.attention_variance(d, 300, keys) for _ in range(25)]
+    for name, wanted in (("largest_raw", raw), ("largest_scaled", scaled)):
+        wanted = torch.stack(wanted)
+        mean, spread = wanted.mean().item(), wanted.std().item() / 5
+        got = sum(getattr(s, name) for s in seen) / 25
+        assert abs(got - mean) < 8 * spread + 0.002, (
             f"d = {d}, {keys} keys: {name} is {got:.3f}, about {mean:.3f} was expected"
         )
 
