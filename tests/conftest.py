@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from typing import Any
+
+
+def pytest_configure() -> None:
+    """With several GPUs each worker of pytest-xdist has one of its own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        mine = gpu_of_worker(int(worker.removeprefix("gw")), visible_gpus())
+        if mine:
+            os.environ["CUDA_VISIBLE_DEVICES"] = mine
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this session may use, as CUDA_VISIBLE_DEVICES names them."""
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is not None:
+        return [name.strip() for name in asked.split(",") if name.strip()]
+    from harness.measure.nvml import NvmlUnavailable, open_nvml
+
+    try:
+        with open_nvml() as nvml:
+            return [gpu.uuid for gpu in nvml.gpus()]
+    except NvmlUnavailable:
+        return []
+
+
+def gpu_of_worker(worker: int, gpus: list[str]) -> str:
+    """Round robin; "" where there is no choice to make."""
+    return gpus[worker % len(gpus)] if len(gpus) > 1 else ""
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

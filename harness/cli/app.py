@@ -35,6 +35,9 @@ Device = Annotated[str, typer.Option(envvar="DEVICE", help="auto, cpu or cuda")]
 Json = Annotated[bool, typer.Option("--json", envvar="JSON", help="the result as JSON")]
 Junit = Annotated[str, typer.Option(envvar="JUNIT", help="write JUnit XML to this file")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="with tracebacks")]
+Sanitize = Annotated[
+    bool, typer.Option(envvar="SANITIZE", help="kernels on the checked interpreter")
+]
 Pytest = Annotated[bool, typer.Option("--pytest", help="show pytest's own output")]
 
 
@@ -51,8 +54,12 @@ def _grade_command(track: str) -> None:
         junit: Junit = "",
         verbose: Verbose = False,
         pytest: Pytest = False,
+        sanitize: Sanitize = False,
     ) -> None:
         from harness.cli import grade
+
+        if sanitize and track == "triton":
+            device = "cpu"  # the interpreter checks every access; a GPU cannot say whose it was
 
         if not day:
             raise typer.Exit(grade.list_days(track, as_json))

@@ -101,7 +101,10 @@ class Store:
                 " order by at, id",
                 (track, track, day, day),
             ).fetchall()
-        return [Attempt(*row[:8], tuple(json.loads(row[8])), row[9], row[10]) for row in rows]
+        return [
+            Attempt(*row[:8], failing=tuple(json.loads(row[8])), seconds=row[9], peak_bytes=row[10])
+            for row in rows
+        ]
 
     def levels(self) -> dict[tuple[str, int], int]:
         """The highest level reached, by (track, day)."""

@@ -77,7 +77,8 @@ def gradient(f: Function, x: torch.Tensor) -> torch.Tensor:
         value = _scalar(f(leaf))
     if not value.requires_grad:
         return torch.zeros_like(x)
-    return torch.autograd.grad(value, leaf, materialize_grads=True)[0]
+    (grad,) = torch.autograd.grad(value, leaf, materialize_grads=True)
+    return grad
     ### END SOLUTION
 
 
@@ -173,17 +174,17 @@ def jacobian(f: Function, x: torch.Tensor) -> torch.Tensor:
     # TODO: for each element of the result, a backward pass that starts with a one at its place.
     # HINT: autograd.grad(y, x, g) gives Σ_i g_i ∂y_i/∂x: which g picks out row i?
     ### BEGIN SOLUTION
-    # HINT: torch.eye(y.numel()) holds all the g, each to be given the shape of y.
+    # HINT: row i of torch.eye(y.numel()), in the shape of y.
     # HINT: the second backward through one graph needs retain_graph=True in the first.
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         y = f(leaf)
     rows = x.new_zeros(y.numel(), *x.shape)
     if y.requires_grad:
-        picks = torch.eye(y.numel()).to(y)
-        for row, pick in zip(rows, picks.reshape(y.numel(), *y.shape), strict=True):
-            (grad,) = torch.autograd.grad(y, leaf, pick, retain_graph=True, materialize_grads=True)
-            row.copy_(grad)
+        for i, pick in enumerate(torch.eye(y.numel()).to(y)):
+            (rows[i],) = torch.autograd.grad(
+                y, leaf, pick.reshape(y.shape), retain_graph=True, materialize_grads=True
+            )
     return rows.reshape(*y.shape, *x.shape)
     ### END SOLUTION
 
@@ -220,7 +221,8 @@ def hvp(f: Function, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         (grad,) = torch.autograd.grad(value, leaf, create_graph=True, materialize_grads=True)
     if not grad.requires_grad:
         return torch.zeros_like(x)
-    return torch.autograd.grad(grad, leaf, v, materialize_grads=True)[0]
+    (product,) = torch.autograd.grad(grad, leaf, v, materialize_grads=True)
+    return product
     ### END SOLUTION
 
 
