@@ -220,17 +220,9 @@ def bench(
     output: Annotated[str, typer.Option(envvar="OUT", help="write the results to this file")] = "",
 ) -> None:
     """Time your answers beside the reference and what the world would use instead."""
-    from harness.bench import run_bench
-    from harness.curriculum import find_day, find_track
+    from harness.cli.bench import bench_days
 
-    if day:
-        find_day(track, day)
-    elif track:
-        find_track(track)
-    code = run_bench(
-        track or None, int(day) if day else None, against or None, quick,
-        output or None, compare or None, impl,
-    )  # fmt: skip
+    code = bench_days(track, day, against, quick, compare, impl, output)
     raise typer.Exit(code)
 
 

@@ -65,13 +65,13 @@ def partial(f: Function, x: Any, i: int | tuple[int, ...]) -> Any:
     # HINT: inside that function: copy x, put t in its place, call f.
     ### BEGIN SOLUTION
     # HINT: x = np.array(x, dtype=float) is a copy of floats; moved = x.copy(); moved[i] = t.
-    # HINT: np.asarray(f(moved), dtype=float) makes lists of f's into arrays that can be subtracted.
+    # HINT: np.asarray(f(moved)) makes a list of f's into an array that can be subtracted.
     x = np.array(x, dtype=float)
 
     def along(t: Any) -> Any:
         moved = x.copy()
         moved[i] = t
-        return np.asarray(f(moved), dtype=float)
+        return np.asarray(f(moved))
 
     return central_difference(along, x[i], EPS ** (1 / 3) * max(abs(x[i]), 1.0))
     ### END SOLUTION
@@ -93,7 +93,7 @@ def gradient(f: Function, x: Any) -> np.ndarray:
     # HINT: numpy.ndindex(x.shape) goes through the indices of an array of any shape.
     ### BEGIN SOLUTION
     # HINT: np.shape(slope) tells whether f returned one number.
-    x = np.asarray(x, dtype=float)
+    x = np.asarray(x)
     result = np.empty(x.shape)
     for i in np.ndindex(x.shape):
         slope = partial(f, x, i)
@@ -124,7 +124,7 @@ def jacobian(f: Function, x: Any) -> np.ndarray:
     # HINT: partial gives all outputs at once. In which axis do the inputs go?
     ### BEGIN SOLUTION
     # HINT: numpy.stack(columns, axis=-1), then reshape the last axis to the shape of x.
-    x = np.asarray(x, dtype=float)
+    x = np.asarray(x)
     columns = [partial(f, x, i) for i in np.ndindex(x.shape)]
     return np.stack(columns, axis=-1).reshape(np.shape(columns[0]) + x.shape)
     ### END SOLUTION
@@ -153,10 +153,9 @@ def hessian(f: Function, x: Any) -> np.ndarray:
     # HINT: numpy.diag(steps) is a matrix whose row i is the vector a for element i.
     ### BEGIN SOLUTION
     # HINT: divide by 4 * steps[i] * steps[j].
-    x = np.asarray(x, dtype=float)
-    steps = (x + EPS**0.25 * np.maximum(np.abs(x), 1.0)) - x
+    steps = np.add(x, EPS**0.25 * np.maximum(np.abs(x), 1.0)) - x
     nudges = np.diag(steps)
-    result = np.empty((x.size, x.size))
+    result = np.empty(nudges.shape)
     for i, a in enumerate(nudges):
         for j, b in enumerate(nudges[: i + 1]):
             change = f(x + a + b) - f(x + a - b) - f(x - a + b) + f(x - a - b)
@@ -184,7 +183,7 @@ def gradient_descent(f: Function, x0: Any, lr: Any, steps: int) -> np.ndarray:
     # HINT: why minus? The gradient points to where f grows.
     ### BEGIN SOLUTION
     # HINT: numpy.isfinite(slope).all() tells whether to go on; numpy.errstate hides the warnings.
-    start = np.asarray(x0, dtype=float)
+    start = np.asarray(x0)
     path = np.empty((steps + 1, *start.shape))
     path[0] = start
     with np.errstate(all="ignore"):
