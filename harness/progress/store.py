@@ -102,9 +102,11 @@ class Store:
                 (track, track, day, day),
             ).fetchall()
         return [
-            Attempt(*row[:8], failing=tuple(json.loads(row[8])), seconds=row[9], peak_bytes=row[10])
-            for row in rows
-        ]
+            Attempt(at, name, number, digest, device, level, passed, total,
+                    tuple(json.loads(failing)), seconds, peak)
+            for at, name, number, digest, device, level, passed, total, failing, seconds, peak
+            in rows
+        ]  # fmt: skip
 
     def levels(self) -> dict[tuple[str, int], int]:
         """The highest level reached, by (track, day)."""
