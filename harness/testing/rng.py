@@ -123,7 +123,7 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Bit for bit, nan included; a tensor that was resized or freed in place is not the same."""
     import torch
 
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
+    if a.shape != b.shape or a.dtype != b.dtype or a.numel() == 0:
+        return a.shape == b.shape and a.dtype == b.dtype
     bits = [t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (a, b)]
     return torch.equal(*bits)

@@ -35,6 +35,7 @@ Resources:
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -146,31 +147,30 @@ def parse(expression: str) -> Node:
     else that is not in the list above (x < y, f(x), x.y, "a", True, 2j, sin(x, y), ...) is a
     ValueError that shows the part as Python writes it (``ast.unparse``).
 
-    Use ``ast.parse(..., mode="eval").body``. It nests the parts as the formula does, and Python
-    itself refuses to nest deeply, so a function that calls itself is right here.
+    Use ``ast.parse(..., mode="eval").body``. It nests the parts as the formula does. Python allows
+    200 parentheses inside each other, so a function that calls itself is right here; sums of more
+    than 200 terms need not work.
 
     >>> parse("2 * x").operands
     (Node(number 2), Node(input x))
     """
+
     # TODO: a function from a part of Python's tree to a Node, that makes equal nodes once.
     # HINT: print(ast.dump(ast.parse("2 * x", mode="eval").body)) shows what you are given.
     ### BEGIN SOLUTION
-    # HINT: keep a dict of the nodes made so far; the key is all that a node is made of.
+    # HINT: keep a dict of the nodes made so far; the key is all that a node is made of. Or let
+    # functools.cache keep it: a function that makes a node then returns the old one by itself.
     # HINT: `case ast.BinOp(left=u, op=symbol, right=v) if type(symbol) in _SYMBOLS:` takes one
-    # apart. True is an int to isinstance; type(value) in (int, float) tells them apart.
-    made: dict[tuple[object, ...], Node] = {}
-
+    # apart. Beware: True is an int, too.
+    @functools.cache
     def node(op: str, *operands: Node, name: str = "", number: float = 0.0) -> Node:
-        key = (op, operands, name, number)
-        if key not in made:
-            made[key] = Node(op, operands, name=name, number=number)
-        return made[key]
+        return Node(op, operands, name=name, number=number)
 
     def convert(part: ast.expr) -> Node:
         match part:
             case ast.Name(id=name):
                 return node("input", name=name)
-            case ast.Constant(value=number) if type(number) in (int, float):
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 return node("number", number=number)
             case ast.UnaryOp(op=ast.USub(), operand=u):
                 return node("neg", convert(u))
@@ -224,8 +224,7 @@ def topological_order(graph: Node) -> list[Node]:
         for operand in node.operands:
             if operand in begun:
                 raise ValueError(f"the graph has a cycle through {operand}")
-            if operand not in done:
-                waiting.append(operand)
+        waiting += node.operands
     return order
     ### END SOLUTION
 

@@ -165,6 +165,10 @@ def test_parse_keeps_the_order_of_operands():
         left, right = graph.operands
         assert (graph.op, left.op, left.name) == (op, "input", "a")
         assert (right.op, right.number, right.name) == ("number", 7.0, "")
+        assert (graph.number, graph.name, left.number) == (0.0, "", 0.0), (
+            f"number and name of a {op!r}, number of an input: {graph.number}, {graph.name!r}, "
+            f"{left.number}; 0.0, '' and 0.0 were expected"
+        )
 
 
 def written(graph):
@@ -214,6 +218,13 @@ def test_parse_shares_what_is_written_alike():
 
 
 @exercise("parse")
+def test_parse_a_long_sum():
+    graph = day04.parse(" + ".join(["x"] * 200))
+    found = len(all_nodes(graph))
+    assert found == 200, f"a sum of 200 times x is 199 additions and x; the graph has {found} nodes"
+
+
+@exercise("parse")
 def test_parse_makes_new_nodes_each_time():
     first, second = day04.parse("x + 1"), day04.parse("x + 1")
     assert not all_nodes(first) & all_nodes(second), "two graphs hold the same node"
@@ -240,7 +251,6 @@ def test_parse_refuses_what_is_no_formula():
         with pytest.raises(ValueError) as caught:
             day04.parse(text)
             pytest.fail(f"{text!r} was read as a formula")
-        assert not isinstance(caught.value, SyntaxError)
         assert part in str(caught.value), (
             f"the message for {text!r} does not show the part {part}: {caught.value}"
         )
@@ -591,7 +601,7 @@ def test_evaluate_an_input_of_any_name():
 def test_evaluate_refuses_a_cycle():
     node = day04.Node("+", (leaf(), leaf()))
     node.operands = (node.operands[0], node)
-    with pytest.raises(ValueError, match="cycle"):
+    with pytest.raises(ValueError):
         day04.evaluate(node, x=1.0)
 
 

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -209,11 +210,10 @@ class MLP(nn.Module):
         # TODO: check sizes; file the layers, the activation and the dropout as submodules.
         # HINT: assigning a module to an attribute files it; a plain list of modules does not.
         ### BEGIN SOLUTION
-        # HINT: zip(sizes, sizes[1:]) gives the pairs of neighbours.
+        # HINT: itertools.pairwise(sizes) gives the pairs of neighbours.
         if len(sizes) < 2:
             raise ValueError(f"an MLP needs at least two sizes, in and out, not {list(sizes)}")
-        pairs = zip(sizes, sizes[1:], strict=False)
-        self.layers = nn.ModuleList([Linear(a, b) for a, b in pairs])
+        self.layers = nn.ModuleList([Linear(a, b) for a, b in pairwise(sizes)])
         self.activation = nn.ReLU() if activation is None else activation
         self.dropout = nn.Dropout(dropout)
         ### END SOLUTION

@@ -205,9 +205,7 @@ class BucketSampler(Sampler[list[int]]):
         batches: list[list[int]] = []
         for start in range(0, len(order), size):
             pool = sorted(order[start : start + size], key=self.lengths.__getitem__)
-            batches += [
-                pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)
-            ]
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         for i in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[i]
         ### END SOLUTION

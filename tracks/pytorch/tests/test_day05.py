@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from itertools import pairwise
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def test_linear_initial_values(rng):
         # A uniform number has the variance bound² / 3; its square has the variance 4/45 bound⁴.
         sigma = bound**2 * (4 / 45 / n) ** 0.5
         assert abs(p.square().mean().item() - bound**2 / 3) < 6 * sigma, (
-            f"{name}: the mean square is {p.square().mean():.3g}, uniform would be {bound**2 / 3:.3g}"
+            f"{name}: the mean square is {p.square().mean():.3g}, not {bound**2 / 3:.3g}"
         )
         assert abs(p.mean().item()) < 6 * bound / (3 * n) ** 0.5, f"{name} has mean {p.mean():.3g}"
     again = day05.Linear(100, 400)
@@ -304,7 +305,7 @@ def test_mlp_values(sizes, device, rng):
 def test_mlp_names(sizes):
     model = day05.MLP(sizes)
     wanted = {}
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         wanted[f"layers.{i}.weight"] = (b, a)
         wanted[f"layers.{i}.bias"] = (b,)
     found = {name: tuple(t.shape) for name, t in model.state_dict().items()}

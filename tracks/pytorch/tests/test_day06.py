@@ -390,9 +390,7 @@ def test_fit_is_the_loop_written_out(accumulate, clip, device, rng):
         generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
     other = torch.optim.SGD(twin.parameters(), lr=0.05)
-    losses, norms = fit_by_hand(
-        twin, data, other, 3, 8, torch.Generator().manual_seed(5), clip
-    )
+    losses, norms = fit_by_hand(twin, data, other, 3, 8, torch.Generator().manual_seed(5), clip)
     assert history.best_epoch == 2, f"the loss falls all the time, best was {history.best_epoch}"
     for (name, p), wanted in zip(model.named_parameters(), twin.parameters(), strict=True):
         error = (p - wanted).abs().max().item()

@@ -17,7 +17,12 @@ from harness.testing import close, exercise, shapes
 from tracks.pytorch import day07
 
 SHIPPED = Path(sklearn.__file__).parent / "datasets" / "data"
-REAL = {"iris.csv": ",", "wine_data.csv": ",", "breast_cancer.csv": ",", "linnerud_exercise.csv": " "}
+REAL = {
+    "iris.csv": ",",
+    "wine_data.csv": ",",
+    "breast_cancer.csv": ",",
+    "linnerud_exercise.csv": " ",
+}
 
 
 def real(name):
@@ -238,7 +243,9 @@ def padding(batches, lengths):
 
 
 @exercise("BucketSampler")
-@shapes("n, batch_size, pool", (1, 4, 2), (40, 4, 2), (43, 4, 2), (43, 4, 100), (7, 1, 3), (9, 9, 1))
+@shapes(
+    "n, batch_size, pool", (1, 4, 2), (40, 4, 2), (43, 4, 2), (43, 4, 100), (7, 1, 3), (9, 9, 1)
+)
 def test_bucket_every_sample_once(n, batch_size, pool, rng):
     lengths = rng.integers(1, 50, n).tolist()
     sampler = day07.BucketSampler(lengths, batch_size, seed=rng.seed, pool=pool)
@@ -248,7 +255,9 @@ def test_bucket_every_sample_once(n, batch_size, pool, rng):
         seen = sorted(i for batch in batches for i in batch)
         assert seen == list(range(n)), f"epoch {epoch} of {n} samples yields {seen}"
         sizes = Counter(len(batch) for batch in batches)
-        wanted = Counter([batch_size] * (n // batch_size) + ([n % batch_size] if n % batch_size else []))
+        wanted = Counter(
+            [batch_size] * (n // batch_size) + ([n % batch_size] if n % batch_size else [])
+        )
         assert sizes == wanted, f"{n} samples in batches of {batch_size}: sizes {dict(sizes)}"
         assert len(sampler) == len(batches), f"len is {len(sampler)}, batches {len(batches)}"
     assert all(type(i) is int for i in batches[0]), "a batch is a list of Python ints"

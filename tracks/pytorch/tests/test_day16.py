@@ -51,6 +51,13 @@ def test_causal_mask(queries, keys, device):
 
 
 @exercise("causal_mask")
+def test_causal_mask_uses_the_device(device):
+    with torch.device("meta"):  # where tensors land that are made without device=
+        mask = day16.causal_mask(2, 3, device)
+    assert mask.device.type == device.type, f"asked for on {device}, the mask lies on {mask.device}"
+
+
+@exercise("causal_mask")
 def test_causal_mask_has_no_loop(device):
     _, small = watch(day16.causal_mask, 4, 5, device)
     _, large = watch(day16.causal_mask, 64, 65, device)
@@ -67,6 +74,14 @@ def test_padding_mask(batch, keys, device, rng):
         rows = [[j < length for j in range(keys)] for length in lengths.tolist()]
         wanted = torch.tensor(rows, dtype=torch.bool, device=device).reshape(batch, 1, 1, keys)
         close(day16.padding_mask(lengths, keys), wanted, name=f"padding_mask({lengths.tolist()})")
+
+
+@exercise("padding_mask")
+def test_padding_mask_lies_with_the_lengths(device, rng):
+    lengths = rng.integers(0, 6, 3)
+    with torch.device("meta"):  # where tensors land that are made without device=
+        mask = day16.padding_mask(lengths, 5)
+    assert mask.device == lengths.device, f"lengths on {device}, the mask on {mask.device}"
 
 
 @exercise("padding_mask")

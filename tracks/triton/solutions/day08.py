@@ -54,7 +54,7 @@ def gelu_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
-    """Gaussian error linear unit, in one launch: x times the chance that a normal number is below x.
+    """Gaussian error linear unit, in one launch: x times the chance that a normal one is below x.
 
     gelu(x) = x / 2 * (1 + erf(x / sqrt(2)))
 

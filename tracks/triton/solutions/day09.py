@@ -292,7 +292,7 @@ def addcmul_clamp(
     grid = (triton.cdiv(rows, tile_rows), triton.cdiv(columns, tile_columns))
     addcmul_clamp_kernel[grid](
         *(a, b, c, out),
-        *(float(lo), float(hi)),
+        *(lo, hi),
         *(*a.stride(), *b.stride(), *c.stride()),
         *(rows, columns),
         TILE_ROWS=tile_rows,

@@ -64,10 +64,11 @@ def check_extremes(function, oracle, dtype, device):
 
 
 def check_one_pass(function, oracle, rng):
-    x = rng.normal(3, 5, 97)
-    out, seen = watch(function, x)
-    close(out, oracle(x.double()), dtype=x.dtype, scale=x.double(), name="a (3, 5, 97) result")
-    assert_one_pass(seen, x, out)
+    for shape in ((3, 5, 97), (2, 1024)):
+        x = rng.normal(*shape)
+        out, seen = watch(function, x)
+        close(out, oracle(x.double()), dtype=x.dtype, scale=x.double(), name=f"a {shape} result")
+        assert_one_pass(seen, x, out)
 
 
 # gelu ---------------------------------------------------------------------------------------
@@ -243,7 +244,9 @@ def test_polynomial_stays_finite(device, rng):
 
 @exercise("polynomial")
 def test_polynomial_is_one_pass(rng):
-    x, coefficients = rng.normal(3, 5, 97), rng.normal(4)
-    out, seen = watch(day08.polynomial, x, coefficients)
-    close_polynomial(out, x, coefficients)
-    assert_one_pass(seen, x, out)
+    coefficients = rng.normal(4)
+    for shape in ((3, 5, 97), (2, 1024)):
+        x = rng.normal(*shape)
+        out, seen = watch(day08.polynomial, x, coefficients)
+        close_polynomial(out, x, coefficients, name=f"a {shape} result")
+        assert_one_pass(seen, x, out)

@@ -7,8 +7,14 @@ from harness.testing import close, compiled, exercise, layouts, shapes, watch
 from tracks.triton import day09
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
-SIZES = [(0, 5, F32), (3, 0, F32), (1, 1, F32), (700, 3, F16), (2, 2047, BF16), (3, 2049, F32)]
+SIZES = [(0, 5, F32), (3, 0, F32), (1, 1, F32), (700, 3, F16), (64, 64, BF16), (3, 4099, F32)]
 LARGE = [(8192, 8192, BF16), (70_001, 129, F32)]
+
+
+def tiles(rows, columns):
+    """How many tiles as _tile gives them cover a matrix."""
+    width = min(1 << max(columns - 1, 0).bit_length(), 2048)
+    return math.ceil(rows / (2048 // width)) * math.ceil(columns / width)
 
 
 def check(expected, f, *args, dtype, **options):
@@ -17,6 +23,12 @@ def check(expected, f, *args, dtype, **options):
     close(out, expected, dtype=dtype, **options)
     assert out.is_contiguous(), f"the result has the strides {out.stride()}: it is to be contiguous"
     assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
+    flat = f is day09.residual_add_gelu
+    programs = math.ceil(out.numel() / 2048) if flat else tiles(*(1, 1, *out.shape)[-2:])
+    assert seen.launches[0].programs == programs, (
+        f"a result of shape {tuple(out.shape)} was covered by {seen.launches[0].programs} "
+        f"programs, but {'blocks of 2048' if flat else 'tiles as _tile gives them'} make {programs}"
+    )
     size = out.numel() * out.element_size()
     assert seen.peak_bytes <= size + 1024, (
         f"the result takes {size} bytes, but {seen.peak_bytes} were allocated: is an input "
@@ -101,7 +113,7 @@ def check_gelu(x, r, **options):
 @exercise("residual_add_gelu")
 @shapes(
     "shape, dtype",
-    *[((0,), F32), ((1,), F32), ((2047,), F16), ((2049,), BF16), ((3, 5, 300), F32)],
+    *[((0,), F32), ((1,), F32), ((4096,), F16), ((2049,), BF16), ((3, 5, 300), F32)],
     gpu=[((10_000_001,), F32), ((4096, 4097), BF16)],
 )
 def test_gelu_matches_float64(shape, dtype, rng):
