@@ -150,7 +150,7 @@ def broadcast_add(x: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     # TODO: allocate a contiguous output and launch one program a tile.
     # HINT: A vector has one stride. Is it always 1?
     ### BEGIN SOLUTION
-    # HINT: row.stride(0) is 2 for v[::2]; otherwise the launch is that of add_2d.
+    # HINT: The stride of v[::2] is (2,): pass *row.stride(). The rest is the launch of add_2d.
     rows, columns = x.shape
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     grid = (triton.cdiv(rows, TILE_ROWS), triton.cdiv(columns, TILE_COLUMNS))
@@ -159,7 +159,7 @@ def broadcast_add(x: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         row,
         out,
         *x.stride(),
-        row.stride(0),
+        *row.stride(),
         rows,
         columns,
         TILE_ROWS=TILE_ROWS,
@@ -228,7 +228,7 @@ def scale_3d(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         s,
         out,
         *x.stride(),
-        s.stride(0),
+        *s.stride(),
         rows,
         columns,
         TILE_ROWS=TILE_ROWS,
@@ -284,7 +284,7 @@ def outer(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     # TODO: allocate the output with its two sizes and launch one program a tile of it.
     # HINT: Which of the vectors gives the number of rows?
     ### BEGIN SOLUTION
-    # HINT: rows, columns = x.numel(), y.numel(); pass x.stride(0) and y.stride(0).
+    # HINT: rows, columns = x.numel(), y.numel(); pass *x.stride() and *y.stride().
     rows, columns = x.numel(), y.numel()
     out = torch.empty((rows, columns), dtype=x.dtype, device=x.device)
     grid = (triton.cdiv(rows, TILE_ROWS), triton.cdiv(columns, TILE_COLUMNS))
@@ -292,8 +292,8 @@ def outer(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         x,
         y,
         out,
-        x.stride(0),
-        y.stride(0),
+        *x.stride(),
+        *y.stride(),
         rows,
         columns,
         TILE_ROWS=TILE_ROWS,

@@ -239,8 +239,8 @@ def mean_all(x: torch.Tensor) -> torch.Tensor:
     """Mean of all elements, in two launches: partial sums by many programs, then one program.
 
     The same x gives the same bits each time, so the partial sums are not added by atomics, whose
-    order is not fixed. There are at most MAX_PROGRAMS programs, and as many partial sums, however
-    large x is: a program takes several blocks.
+    order is not fixed. There is one program, and one partial sum, for each block of MAX_BLOCK
+    elements, but at most MAX_PROGRAMS: where x is larger, a program takes several blocks.
 
     Args:
         x: contiguous, any shape and size; float32, float16 or bfloat16.
@@ -286,8 +286,8 @@ def any_nan_kernel(x_ptr, flag_ptr, n, BLOCK: tl.constexpr):
 def any_nan(x: torch.Tensor) -> torch.Tensor:
     """Whether any element is nan, in one launch. Infinities are not nan.
 
-    One flag in memory serves all programs. Only a program that finds a nan touches it, by an
-    atomic, so in the usual case nobody does.
+    One flag in memory serves all programs, one for each block of MAX_BLOCK elements. Only a program
+    that finds a nan touches it, by an atomic, so in the usual case nobody does.
 
     Args:
         x: contiguous, any shape and size; float32, float16 or bfloat16.

@@ -199,14 +199,15 @@ def test_mean_all_adds_in_float32(dtype, rng):
 
 @exercise("mean_all")
 def test_mean_all_shares_the_work_in_two_launches(rng):
-    x = rng.normal(50_000)
+    n = 12 * 4096
+    x = rng.normal(n)
     out, seen = watch(day10.mean_all, x)
-    close(out, x.double().mean(), dtype=x.dtype, terms=50_000, scale=1 / 50_000)
+    close(out, x.double().mean(), dtype=x.dtype, terms=n, scale=1 / n)
     programs = [launch.programs for launch in seen.launches]
     assert len(programs) == 2, f"expected 2 launches, saw {len(programs)}"
-    assert 1 < programs[0] <= 256 and programs[1] == 1, (
-        f"launched {programs[0]} programs, then {programs[1]}: many programs (up to 256) are to "
-        "make the partial sums, and one is to add these"
+    assert programs == [12, 1], (
+        f"launched {programs[0]} programs, then {programs[1]}, for 12 blocks of 4096 elements: one "
+        "for each block is to make a partial sum, and then one is to add these"
     )
     assert seen.peak_bytes <= 8192, f"{seen.peak_bytes} bytes were allocated for the partial sums"
     assert not seen.synchronisations, f"the host waits for the GPU: {seen.synchronisations}"
@@ -238,13 +239,15 @@ def check_any_nan(x, expected, name):
     out, seen = watch(day10.any_nan, x)
     close(out, torch.tensor(expected, device=x.device), name=name)
     assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
+    programs, blocks = seen.launches[0].programs, math.ceil(x.numel() / 4096)
+    assert programs == blocks, f"launched {programs} programs for {blocks} blocks of 4096 elements"
     assert seen.peak_bytes <= 1024, f"{seen.peak_bytes} bytes were allocated for one flag"
     assert not seen.synchronisations, f"the host waits for the GPU: {seen.synchronisations}"
 
 
 @exercise("any_nan")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@shapes("n", 1, 4097, 10_000, gpu=[100_000_007])
+@shapes("n", 1, 4097, 8192, gpu=[100_000_007])
 def test_any_nan_finds_one(n, dtype, rng):
     x = rng.normal(n, dtype=dtype)
     check_any_nan(x, False, f"any_nan of {n} numbers")
