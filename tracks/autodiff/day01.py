@@ -49,9 +49,9 @@ Function = Callable[[Any], Any]
 def forward_difference(f: Function, x: Any, h: Any) -> Any:
     """The slope of f from x to x + h: (f(x + h) - f(x)) / h.
 
-    ``x`` is a number or an array of any shape, and the result has its shape: the derivative of f
-    at each element. ``h`` is a number, or an array that broadcasts with x: one x and many steps
-    give many slopes. f is called twice.
+    ``x`` is a number, a list or an array of any shape, and the result has its shape: the
+    derivative of f at each element. ``h`` is a number, or an array that broadcasts with x: one x
+    and many steps give many slopes. f is called twice, with floats.
 
     x + h is rounded to the next float, so the step really taken is (x + h) - x. Divide by that:
     for f(x) = 2x the result is then 2.0 exactly, at any x.
@@ -69,8 +69,8 @@ def forward_difference(f: Function, x: Any, h: Any) -> Any:
 def central_difference(f: Function, x: Any, h: Any) -> Any:
     """The slope of f from x - h to x + h: (f(x + h) - f(x - h)) / 2h.
 
-    As ``forward_difference``: any shape of x and h, two calls of f, division by the step really taken,
-    here (x + h) - (x - h), and ValueError when that is 0.
+    As ``forward_difference``: any shape of x and h, two calls of f, division by the step really
+    taken, here (x + h) - (x - h), and ValueError when that is 0.
 
     >>> print(central_difference(lambda x: x**2, 3.0, h=0.5))
     6.0
@@ -86,8 +86,8 @@ def complex_step(f: Function, x: Any) -> Any:
     Taylor: f(x + ih) = f(x) + ih f'(x) - h²/2 f''(x) - ...  The imaginary part is h f'(x), with an
     error of h³, and nothing is subtracted, so nothing is lost: h = 1e-30 does no harm.
 
-    ``x`` is a number or an array of any shape; f is called once, with a complex argument. f must
-    be built of functions that are defined for complex numbers (polynomials, exp, sin, ...).
+    ``x`` is a number, a list or an array of any shape; f is called once, with complex numbers.
+    f must be built of functions that are defined for complex numbers (polynomials, exp, sin, ...).
 
     Raises TypeError when the result of f is not complex: f threw the imaginary part away (by
     numpy.abs, or .real), and the derivative with it.
@@ -103,13 +103,14 @@ def complex_step(f: Function, x: Any) -> Any:
 def best_step(f: Function, x: float) -> float:
     """A step h for which ``central_difference(f, x, h)`` is about as exact as it can be.
 
-    f may wiggle within 1/1000 or hardly bend within 1000, so no fixed step does. Measure: take the
-    central differences D(h) for h = H, H/2, H/4, ..., H/2⁴⁵ with H = 16 max(|x|, 1). The error of
-    D(h) has two parts, and both can be estimated without knowing the derivative:
+    f may wiggle within 1/100 or hardly bend within 1000, so no fixed step does. Measure: take the
+    central differences D(h) for h = H, H/2, H/4, ..., H/2³² with H = max(|x|, 1) / 64. The error
+    of D(h) has two parts, and both can be estimated without knowing the derivative:
 
     - cutting off: the error falls by 4 when h is halved, so that of D(h) is near |D(2h) - D(h)| / 3
-    - rounding: f is known to a relative eps = 2⁻⁵², which makes eps · F / h in D(h), where F is
-      the larger of |f(x + h)| and |f(x - h)|
+    - rounding: with eps = 2⁻⁵², the value of f is off by eps · |f(x)|, and what f computes from x
+      is off by eps · |x|, which moves f by |D(h)| times as much. Both divided by h, that is
+      eps · (|f(x)| + |x D(h)|) / h
 
     Return the h, of those that have a 2h, for which the sum of both is least. Far from x, f may
     overflow or not be defined (log of a negative number): steps where the sum is nan do not count,
@@ -126,9 +127,10 @@ def best_step(f: Function, x: float) -> float:
 def second_derivative(f: Function, x: Any, h: float | None = None) -> Any:
     """How fast the slope changes: (f(x + h) - 2 f(x) + f(x - h)) / h².
 
-    ``x`` is a number or an array of any shape, and the result has its shape; f is called three
-    times. Without ``h`` the step is eps^(1/4) · max(|x|, 1) for each element, eps = 2⁻⁵²: rounding
-    makes 4 eps / h² here, cutting off h² / 12, and there both are of one size, about 1e-8.
+    ``x`` is a number, a list or an array of any shape, and the result has its shape; f is called
+    three times, with floats. Without ``h`` the step is eps^(1/4) · max(|x|, 1) for each element,
+    eps = 2⁻⁵²: rounding makes up to 4 eps / h² here, cutting off h² / 12, and there both are
+    about 1e-8.
 
     As above the step is rounded first, to (x + h) - x, and a ValueError is raised when that is 0.
 

@@ -35,8 +35,10 @@ Hints:
 
 Resources:
 - Attention Is All You Need, Vaswani et al. 2017, section 3.2.1: https://arxiv.org/abs/1706.03762
-- torch's operator: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
-- FlashAttention-2, Dao 2023 (the same values without the matrix of scores): https://arxiv.org/abs/2307.08691
+- torch's operator:
+  https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
+- FlashAttention-2, Dao 2023 (the same values, the scores never stored):
+  https://arxiv.org/abs/2307.08691
 """
 
 from __future__ import annotations
@@ -47,9 +49,7 @@ import torch
 import torch.nn.functional as F
 
 
-def causal_mask(
-    queries: int, keys: int, device: torch.device | str | None = None
-) -> torch.Tensor:
+def causal_mask(queries: int, keys: int, device: torch.device | str | None = None) -> torch.Tensor:
     """Who may look at whom when nobody may look ahead: bool (queries, keys), True = may look.
 
     Aligned at the bottom right: query i stands at position i + keys - queries, and looks at the
