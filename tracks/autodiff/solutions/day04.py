@@ -158,10 +158,9 @@ def parse(expression: str) -> Node:
     # TODO: a function from a part of Python's tree to a Node, that makes equal nodes once.
     # HINT: print(ast.dump(ast.parse("2 * x", mode="eval").body)) shows what you are given.
     ### BEGIN SOLUTION
-    # HINT: keep a dict of the nodes made so far; the key is all that a node is made of. Or let
-    # functools.cache keep it: a function that makes a node then returns the old one by itself.
-    # HINT: `case ast.BinOp(left=u, op=symbol, right=v) if type(symbol) in _SYMBOLS:` takes one
-    # apart. Beware: True is an int, too.
+    # HINT: keep a dict of the nodes made so far; the key is all that a node is made of.
+    # HINT: functools.cache, on a function that makes a node, is such a dict.
+    # HINT: take parts apart with `case ast.BinOp(left=u, op=symbol, right=v):`. True is an int too.
     @functools.cache
     def node(op: str, *operands: Node, name: str = "", number: float = 0.0) -> Node:
         return Node(op, operands, name=name, number=number)
@@ -200,13 +199,10 @@ def topological_order(graph: Node) -> list[Node]:
     """
     # TODO: walk from the result to the operands; note a node when all of its operands are noted.
     # HINT: a node is met twice: on the way down, and again when its operands are done.
-    # HINT: a node has one of three states: not met yet, begun, or done. What if you meet a node
-    # that is begun?
+    # HINT: a node is not met yet, begun, or done. What if you meet one that is begun?
     ### BEGIN SOLUTION
-    # HINT: look at the last node of the list of waiting ones, but leave it there until it is done;
-    # put its operands on top of it.
-    # HINT: the nodes that are begun and not done lie on the way from the result to here. Finding
-    # one of them among the operands means that the way bites its own tail.
+    # HINT: a node stays on the list of waiting ones until it is done, its operands on top of it.
+    # HINT: what is begun and not done lies on the way to here: an operand among it is a cycle.
     order: list[Node] = []
     begun: set[Node] = set()
     done: set[Node] = set()
