@@ -1,7 +1,7 @@
 """Makes the environment, or checks one that exists. Standard library only, any Python 3.
 
-    python3 harness/setup.py .venv [cpu]     create .venv from requirements.txt
-    python  harness/setup.py --check         say which packages this Python lacks
+python3 harness/setup.py .venv [cpu]     create .venv from requirements.txt
+python  harness/setup.py --check         say which packages this Python lacks
 """
 
 import os

@@ -55,9 +55,7 @@ class DayReport:
         return self.percent >= WANTED and not self.problems and not self.accepted
 
     def habits_of(self, exercise: str, outcome: str) -> int:
-        return sum(
-            h.outcome == outcome for h in self.habits if exercise in ("", h.exercise)
-        )
+        return sum(h.outcome == outcome for h in self.habits if exercise in ("", h.exercise))
 
 
 def percent(caught: int, total: int) -> float:
@@ -70,8 +68,7 @@ def text_of(report: DayReport) -> str:
         f"{report.key}  {report.title}: {_figures(report.caught, report.total)} "
         f"in {report.seconds:.0f} s",
         "",
-        f"  {'exercise':<32}{'caught':>13}{'':>3}{'hung':>5}{'import':>8}{'same':>6}"
-        f"{'habits':>9}",
+        f"  {'exercise':<32}{'caught':>13}{'':>3}{'hung':>5}{'import':>8}{'same':>6}{'habits':>9}",
     ]
     for one in report.judged:
         rejected = report.habits_of(one.exercise, "rejected")
@@ -121,8 +118,13 @@ def json_of(report: DayReport) -> dict[str, Any]:
         "problems": report.problems,
         "exercises": [_exercise(one, report) for one in report.judged],
         "habits": [
-            {"exercise": h.exercise, "habit": h.habit, "outcome": h.outcome, "why": h.why,
-             "not counted": list(h.disturbed)}
+            {
+                "exercise": h.exercise,
+                "habit": h.habit,
+                "outcome": h.outcome,
+                "why": h.why,
+                "not counted": list(h.disturbed),
+            }
             for h in report.habits
         ],
     }

@@ -18,8 +18,16 @@ FILES = sorted(path.name for path in (HERE / "interpreted").glob("check_*.py"))
 def run(name: str, interpret: str, scratch: Path) -> None:
     child = subprocess.run(
         [
-            sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
-            "--tb=short", "-o", "python_files=check_*.py",
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--no-header",
+            "-p",
+            "no:cacheprovider",
+            "--tb=short",
+            "-o",
+            "python_files=check_*.py",
             str(HERE / "interpreted" / name),
         ],
         cwd=ROOT,

@@ -55,8 +55,11 @@ def test_nothing_is_recorded_or_patched_afterwards():
 def test_configurations_that_are_only_tried_are_not_launches():
     x = torch.ones(64, device=DEVICE)
     tuner = types.SimpleNamespace(
-        nargs={}, fn=gallery.copy_kernel, pre_hook=lambda *_: 0,
-        post_hook=lambda *_, exception: 0, do_bench=lambda call, quantiles: call(),
+        nargs={},
+        fn=gallery.copy_kernel,
+        pre_hook=lambda *_: 0,
+        post_hook=lambda *_, exception: 0,
+        do_bench=lambda call, quantiles: call(),
     )
     config = triton.Config({"BLOCK": 64})
     with recording() as launches:

@@ -112,7 +112,10 @@ def test_equal_launches_are_merged_and_counted(launches):
     copies = [launch for launch in launches if launch.kernel == "copy_kernel"]
     assert [launch.count for launch in copies] == [2, 1, 1]
     assert copies[0].signature == {
-        "source": "*fp32", "target": "*fp32", "count": "i32", "BLOCK": "constexpr"
+        "source": "*fp32",
+        "target": "*fp32",
+        "count": "i32",
+        "BLOCK": "constexpr",
     }
     assert [launch.divisible() for launch in copies] == [
         ["source", "target", "count"],
@@ -160,7 +163,9 @@ def test_column_access_is_32_bits_wide_and_not_coalesced(reports):
 def test_gathered_addresses_are_not_judged(reports):
     report = one(reports, "gather_kernel", "sm_90")
     assert sorted(str(access["contiguous"]) for access in report.accesses) == [
-        "None", "True", "True"
+        "None",
+        "True",
+        "True",
     ]
 
 
@@ -249,7 +254,9 @@ def test_other_days_are_the_files_that_were_imported(launches, tmp_path):
     (tmp_path / "day99.py").write_text(DAY)
     (tmp_path / "chosen.py").write_text(EARLIER)
     launch = replace(
-        launches[0], file=str(tmp_path / "day99.py"), module="tracks.triton.day99",
+        launches[0],
+        file=str(tmp_path / "day99.py"),
+        module="tracks.triton.day99",
         days={"tracks.triton.day98": str(tmp_path / "chosen.py")},
     )
     (report,) = xray([launch], ("sm_80",), tmp_path / "kept")

@@ -4,7 +4,7 @@ import ast
 
 from harness.kernels.xray.source import cut, days_used, fingerprint
 
-FILE = '''
+FILE = """
 from __future__ import annotations
 import torch
 import triton, triton.language as tl
@@ -24,7 +24,7 @@ def kernel(x, BLOCK: tl.constexpr):
 
 def launch(x):
     kernel[(1,)](x, 3)
-'''
+"""
 
 
 def names(text, kernel="kernel"):
@@ -72,8 +72,11 @@ def test_fingerprint_follows_the_days_that_are_imported(tmp_path, monkeypatch):
     day = tmp_path / "tracks" / "daily_helper.py"
     day.write_text("A = 1\n")
     file = tmp_path / "day.py"
-    file.write_text(FILE.replace("from math import pi", "from tracks import daily_helper")
-                    .replace("x * SCALE", "x * daily_helper.A"))
+    file.write_text(
+        FILE.replace("from math import pi", "from tracks import daily_helper").replace(
+            "x * SCALE", "x * daily_helper.A"
+        )
+    )
     found = {"tracks.daily_helper": day}
     monkeypatch.setattr("harness.kernels.xray.source._module_file", found.get)
     days = days_used(str(file), "kernel")

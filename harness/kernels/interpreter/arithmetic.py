@@ -192,7 +192,8 @@ class MendedBuilder(InterpreterBuilder):
         where = f" in {lanes}" if ok.size > 1 else ""
         said = f': "{message}"' if message else ""
         raise KernelError(
-            "assertion failed", f"the assertion does not hold{where}{said}.",
+            "assertion failed",
+            f"the assertion does not hold{where}{said}.",
             operation="tl.device_assert",
         )
 

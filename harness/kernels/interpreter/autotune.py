@@ -29,7 +29,8 @@ def _run(tuner: Any, named: dict[str, Any], args: Any, kwargs: dict[str, Any]) -
             raise KernelError(
                 "bad launch",
                 f"`{', '.join(sorted(twice))}` is given in the launch and in the configurations: "
-                "leave it to @triton.autotune.", kernel=tuner.base_fn.__name__,
+                "leave it to @triton.autotune.",
+                kernel=tuner.base_fn.__name__,
             )
     if len(tuner.configs) == 1:
         return _launch(tuner, tuner.configs[0], named, args, kwargs)
@@ -40,8 +41,12 @@ def _run(tuner: Any, named: dict[str, Any], args: Any, kwargs: dict[str, Any]) -
     except Exception as error:
         file, line, _ = place_of(error.__traceback__)
         raise KernelError(
-            "failed", f"pruning the configurations failed: {type(error).__name__}: {error}",
-            kernel=tuner.base_fn.__name__, file=file, line=line, operation="triton.autotune",
+            "failed",
+            f"pruning the configurations failed: {type(error).__name__}: {error}",
+            kernel=tuner.base_fn.__name__,
+            file=file,
+            line=line,
+            operation="triton.autotune",
         ) from error
     refused: KernelError | None = None
     for config in candidates:
@@ -102,7 +107,9 @@ def _check_repeatable(tuner: Any, config: Any) -> None:
                 f"{len(tuner.configs)} configurations: on a GPU tuning runs it many times over, "
                 f"and the result is wrong. Name it in reset_to_zero=[{argument.name!r}] or "
                 f"restore_value=[{argument.name!r}].",
-                kernel=tuner.base_fn.__name__, tensor=argument.name, operation="triton.autotune",
+                kernel=tuner.base_fn.__name__,
+                tensor=argument.name,
+                operation="triton.autotune",
             )
 
 

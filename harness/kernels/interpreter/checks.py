@@ -64,9 +64,7 @@ class CheckedBuilder(MendedBuilder):
                 raise messages.in_a_hole(self.launch, region, index, wrong, access)
         return index
 
-    def _search(
-        self, pointers: Array, lanes: Lanes, size: int, access: str, masked: bool
-    ) -> Parts:
+    def _search(self, pointers: Array, lanes: Lanes, size: int, access: str, masked: bool) -> Parts:
         """For pointers that were numbers: by address, possibly several tensors at once."""
         left = np.ones(pointers.shape, dtype=bool) if lanes is None else lanes.astype(bool)
         parts: Parts = []
@@ -90,7 +88,13 @@ class CheckedBuilder(MendedBuilder):
         return self.create_masked_load(ptr, None, None, cache, eviction, volatile)
 
     def create_masked_load(
-        self, ptrs: Any, mask: Any, other: Any, cache: Any, eviction: Any, is_volatile: Any,
+        self,
+        ptrs: Any,
+        mask: Any,
+        other: Any,
+        cache: Any,
+        eviction: Any,
+        is_volatile: Any,
         access: str = "tl.load",
     ) -> TensorHandle:
         element = ptrs.get_element_ty()
@@ -109,8 +113,10 @@ class CheckedBuilder(MendedBuilder):
                 memory = np.zeros(1, dtype=dtype)
             if result is None:
                 # A load without `other` gives zero where it is masked: the compiler emits it so.
-                result = np.zeros(index.shape, dtype=dtype) if other is None else np.array(
-                    np.broadcast_to(other.data, index.shape), dtype=dtype
+                result = (
+                    np.zeros(index.shape, dtype=dtype)
+                    if other is None
+                    else np.array(np.broadcast_to(other.data, index.shape), dtype=dtype)
                 )
             result[on] = memory.take(index[on])
         if result is None:
@@ -142,7 +148,12 @@ class CheckedBuilder(MendedBuilder):
         self.create_masked_store(ptr, val, None, cache, eviction)
 
     def create_masked_store(
-        self, ptrs: Any, value: Any, mask: Any, cache: Any, eviction: Any,
+        self,
+        ptrs: Any,
+        value: Any,
+        mask: Any,
+        cache: Any,
+        eviction: Any,
         access: str = "tl.store",
     ) -> None:
         dtype = numpy_dtype(ptrs.get_element_ty())
@@ -214,9 +225,7 @@ class CheckedBuilder(MendedBuilder):
         result()
         return TensorHandle(old, val.dtype.scalar)
 
-    def create_atomic_cas(
-        self, ptr: Any, cmp: Any, val: Any, sem: Any, scope: Any
-    ) -> TensorHandle:
+    def create_atomic_cas(self, ptr: Any, cmp: Any, val: Any, sem: Any, scope: Any) -> TensorHandle:
         dtype = numpy_dtype(ptr.get_element_ty())
         lanes = np.ones(ptr.data.shape, dtype=bool)
         result = self._atomic(ptr, lanes, "tl.atomic_cas", dtype)
@@ -229,9 +238,7 @@ class CheckedBuilder(MendedBuilder):
         result()
         return TensorHandle(old, cmp.dtype.scalar)
 
-    def _atomic(
-        self, ptr: Any, lanes: Array, name: str, dtype: Any
-    ) -> Callable[[], None]:
+    def _atomic(self, ptr: Any, lanes: Array, name: str, dtype: Any) -> Callable[[], None]:
         """Checks the access now; what it returns notes it, once it has happened."""
         launch = self.launch
         size = np.dtype(dtype).itemsize
@@ -277,13 +284,19 @@ class CheckedBuilder(MendedBuilder):
     # Block pointers and tensor descriptors
 
     def create_tensor_pointer_load(
-        self, ptr: Any, boundary_check: Any, padding_option: Any, cache_modifier: Any,
-        eviction_policy: Any, is_volatile: Any,
+        self,
+        ptr: Any,
+        boundary_check: Any,
+        padding_option: Any,
+        cache_modifier: Any,
+        eviction_policy: Any,
+        is_volatile: Any,
     ) -> TensorHandle:
         ptrs, mask = ptr.materialize_pointers(boundary_check)
         other = _padding(ptrs, padding_option)
-        return self.create_masked_load(ptrs, mask, other, None, None, is_volatile,
-                                       "tl.load of a block pointer")
+        return self.create_masked_load(
+            ptrs, mask, other, None, None, is_volatile, "tl.load of a block pointer"
+        )
 
     def create_tensor_pointer_store(
         self, ptr: Any, value: Any, boundary_check: Any, cache_modifier: Any, eviction_policy: Any
@@ -292,7 +305,12 @@ class CheckedBuilder(MendedBuilder):
         self.create_masked_store(ptrs, value, mask, None, None, "tl.store to a block pointer")
 
     def create_make_tensor_descriptor(
-        self, base: Any, shape: Any, strides: Any, tensor_shape: Any, is_signed: bool,
+        self,
+        base: Any,
+        shape: Any,
+        strides: Any,
+        tensor_shape: Any,
+        is_signed: bool,
         padding: Any = "zero",
     ) -> Any:
         try:
@@ -307,31 +325,43 @@ class CheckedBuilder(MendedBuilder):
     ) -> TensorHandle:
         ptrs, mask = self._descriptor(desc, indices)
         other = _padding(ptrs, desc.padding)
-        return self.create_masked_load(ptrs, mask, other, None, None, False,
-                                       "load through a descriptor")
+        return self.create_masked_load(
+            ptrs, mask, other, None, None, False, "load through a descriptor"
+        )
 
     def create_descriptor_store(self, desc: Any, value: Any, indices: Any) -> None:
         ptrs, mask = self._descriptor(desc, indices)
         self.create_masked_store(ptrs, value, mask, None, None, "store through a descriptor")
 
-    def create_descriptor_reduce(
-        self, kind: Any, desc: Any, value: Any, indices: Any
-    ) -> None:
+    def create_descriptor_reduce(self, kind: Any, desc: Any, value: Any, indices: Any) -> None:
         ptrs, mask = self._descriptor(desc, indices)
         name = str(kind).rsplit(".", 1)[-1]
-        operations = {"ADD": "ADD", "MIN": "MIN", "MAX": "MAX", "AND": "AND", "OR": "OR",
-                      "XOR": "XOR"}
+        operations = {
+            "ADD": "ADD",
+            "MIN": "MIN",
+            "MAX": "MAX",
+            "AND": "AND",
+            "OR": "OR",
+            "XOR": "XOR",
+        }
         wanted = operations[name]
         if value.data.dtype.kind in "fV":
             if wanted != "ADD":
-                raise KernelError("unsupported", "the interpreter has no descriptor "
-                                  f"atomic_{wanted.lower()} on floats: it needs a GPU.")
+                raise KernelError(
+                    "unsupported",
+                    "the interpreter has no descriptor "
+                    f"atomic_{wanted.lower()} on floats: it needs a GPU.",
+                )
             wanted = "FADD"
         elif value.data.dtype.kind == "u" and wanted in ("MIN", "MAX"):
             wanted = f"U{wanted}"
         self.create_atomic_rmw(
-            getattr(ir.ATOMIC_OP, wanted), ptrs, value, TensorHandle(mask, tl.int1),
-            ir.MEM_SEMANTIC.RELAXED, None,
+            getattr(ir.ATOMIC_OP, wanted),
+            ptrs,
+            value,
+            TensorHandle(mask, tl.int1),
+            ir.MEM_SEMANTIC.RELAXED,
+            None,
         )
 
     def _descriptor(self, desc: Any, indices: Any) -> tuple[TensorHandle, Array]:
@@ -348,8 +378,6 @@ class CheckedBuilder(MendedBuilder):
             pointers = pointers + step.astype(np.uint64)
             mask = mask & (offset >= 0) & (offset < desc.shape[axis].data)
         return TensorHandle(pointers, desc.base.dtype.scalar), mask
-
-
 
 
 def _lanes(mask: Any) -> Lanes:

@@ -115,12 +115,8 @@ def bind(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
     except (TypeError, ValueError, KeyError) as error:
         raise _bad_call(function, args, kwargs, error) from None
     names = [param.name for param in function.params]
-    signature = {
-        name: kind[0] for name, kind in zip(names, specialisation, strict=True)
-    }
-    constants = [
-        (name, values[name]) for name, kind in signature.items() if _has_constant(kind)
-    ]
+    signature = {name: kind[0] for name, kind in zip(names, specialisation, strict=True)}
+    constants = [(name, values[name]) for name, kind in signature.items() if _has_constant(kind)]
     key = f"{list(signature.items())}{constants}{sorted(options.items(), key=str)}"
     if key not in function.verdicts:
         function.verdicts[key] = _verdict(function, kwargs, values, specialisation, options)
@@ -140,13 +136,14 @@ def _bad_call(
     file, line = function.place
     given = dict(zip(function.arg_names, args, strict=False)) | kwargs
     sentence = refusals.bad_arguments(function.__name__, function.arg_names, given, str(error))
-    return KernelError(
-        "bad launch", sentence, kernel=function.__name__, file=file, line=line
-    )
+    return KernelError("bad launch", sentence, kernel=function.__name__, file=file, line=line)
 
 
 def _verdict(
-    function: CompiledFunction, kwargs: dict[str, Any], values: Any, specialisation: Any,
+    function: CompiledFunction,
+    kwargs: dict[str, Any],
+    values: Any,
+    specialisation: Any,
     options: Any,
 ) -> KernelError | None:
     assert not language.running()
@@ -165,8 +162,11 @@ def _verdict(
     try:
         with _quiet(printed):
             source.make_ir(
-                _TARGET, options, _backend.get_codegen_implementation(options),
-                _backend.get_module_map(), context,
+                _TARGET,
+                options,
+                _backend.get_codegen_implementation(options),
+                _backend.get_module_map(),
+                context,
             )
     except CompilationError as error:
         return _refused(function, error)
@@ -174,8 +174,11 @@ def _verdict(
         file, first = function.place
         line, words = refusals.diagnostic("".join(printed))
         return KernelError(
-            "refused by the compiler", refusals.explain(words or str(error) or repr(error), ""),
-            kernel=function.__name__, file=file, line=line or first,
+            "refused by the compiler",
+            refusals.explain(words or str(error) or repr(error), ""),
+            kernel=function.__name__,
+            file=file,
+            line=line or first,
         )
     return None
 
@@ -215,14 +218,16 @@ def _refused(function: CompiledFunction, error: CompilationError) -> KernelError
         step = step.__cause__
     file, line, name, source = place
     return KernelError(
-        "refused by the compiler", refusals.explain(text, source),
-        kernel=name, file=file, line=int(line), data={"compiler": text, "error": kind},
+        "refused by the compiler",
+        refusals.explain(text, source),
+        kernel=name,
+        file=file,
+        line=int(line),
+        data={"compiler": text, "error": kind},
     )
 
 
-def _place(
-    launched: CompiledFunction, error: CompilationError
-) -> tuple[str, int, str, str] | None:
+def _place(launched: CompiledFunction, error: CompilationError) -> tuple[str, int, str, str] | None:
     """By the source text. The newest first: a file that was edited holds it at another line now."""
     for function in (launched, *reversed(_functions.values())):
         if function.src == error.src and error.node is not None:
@@ -232,4 +237,3 @@ def _place(
             text = lines[line - 1].strip() if 0 < line <= len(lines) else ""
             return file, first + line - 1, function.__name__, text
     return None
-

@@ -77,12 +77,11 @@ def running() -> bool:
     return _depth > 0
 
 
-def _map_elementwise(
-    scalar_fn: Callable[..., Any], *args: Any, pack: int = 1, **_: Any
-) -> Any:
+def _map_elementwise(scalar_fn: Callable[..., Any], *args: Any, pack: int = 1, **_: Any) -> Any:
     from harness.kernels.interpreter.errors import KernelError
 
     raise KernelError(
-        "unsupported", "tl.map_elementwise runs on a GPU only: the interpreter works on whole "
+        "unsupported",
+        "tl.map_elementwise runs on a GPU only: the interpreter works on whole "
         "blocks. tl.where does the same with both sides computed.",
     )

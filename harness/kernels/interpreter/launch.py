@@ -119,7 +119,10 @@ def _failed(error: Exception, launch: Launch) -> KernelError:
     return KernelError(
         "failed",
         f"{type(error).__name__} in program {tuple_text(launch.program)}: {text}",
-        kernel=function if line else launch.kernel, program=launch.program, file=file, line=line,
+        kernel=function if line else launch.kernel,
+        program=launch.program,
+        file=file,
+        line=line,
     )
 
 
@@ -129,16 +132,22 @@ def check_grid(kernel: Any, grid: Any, bound: frontend.Bound) -> tuple[int, ...]
     def bad(sentence: str) -> KernelError:
         file, line = bound.function.place
         return KernelError(
-            "bad launch", sentence, kernel=kernel.__name__, file=file, line=line, data={
-                "grid": repr(grid)})
+            "bad launch",
+            sentence,
+            kernel=kernel.__name__,
+            file=file,
+            line=line,
+            data={"grid": repr(grid)},
+        )
 
     if callable(grid):
         grid = grid(bound.values)
     if isinstance(grid, (int, np.integer)) and not isinstance(grid, bool):
         raise bad(f"the grid must be a tuple, and is the number {grid}: write [({grid},)].")
     if not isinstance(grid, (tuple, list)):
-        raise bad(f"the grid must be a tuple of one to three integers, and is a "
-                  f"{type(grid).__name__}.")
+        raise bad(
+            f"the grid must be a tuple of one to three integers, and is a {type(grid).__name__}."
+        )
     if not 1 <= len(grid) <= 3:
         raise bad(f"the grid must have one to three axes, and has {len(grid)}.")
     sizes = []

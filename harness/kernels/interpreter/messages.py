@@ -64,7 +64,12 @@ def _first(numbers: Array) -> str:
 
 
 def out_of_bounds(
-    launch: Launch, region: Region, offset: Array, outside: Array, size: int, access: str,
+    launch: Launch,
+    region: Region,
+    offset: Array,
+    outside: Array,
+    size: int,
+    access: str,
     masked: bool,
 ) -> KernelError:
     numbers = np.unique(offset[outside].view(np.int64) // size)
@@ -77,9 +82,7 @@ def out_of_bounds(
     in_storage = storage.address <= byte < storage.address + storage.nbytes
     kind = "outside the view" if in_storage else "out of bounds"
     side = "past the end of" if is_after else "before the start of"
-    sentence = (
-        f"{_verb(access)} {side} `{region.name}`: index {int(shown[0])} of {_size(region)}"
-    )
+    sentence = f"{_verb(access)} {side} `{region.name}`: index {int(shown[0])} of {_size(region)}"
     if len(shown) > 1:
         sentence += f" (first bad {_first(shown)})"
     sentence += f", in program {tuple_text(launch.program)}."
@@ -103,8 +106,14 @@ def out_of_bounds(
     else:
         sentence += " There is no mask here: is one missing for the last block?"
     return error(
-        launch, kind, sentence, access, region.name,
-        indices=[int(i) for i in shown[:16]], count=len(numbers), size=region.numel,
+        launch,
+        kind,
+        sentence,
+        access,
+        region.name,
+        indices=[int(i) for i in shown[:16]],
+        count=len(numbers),
+        size=region.numel,
         shape=list(region.shape),
     )
 
@@ -121,16 +130,21 @@ def in_a_hole(
         f"{tuple_text(launch.program)}. Are the strides used, each with its own axis?"
     )
     return error(
-        launch, "outside the view", sentence, access, region.name,
-        indices=[int(i) for i in numbers[:16]], count=len(numbers), size=region.numel,
-        shape=list(region.shape), strides=list(region.strides),
+        launch,
+        "outside the view",
+        sentence,
+        access,
+        region.name,
+        indices=[int(i) for i in numbers[:16]],
+        count=len(numbers),
+        size=region.numel,
+        shape=list(region.shape),
+        strides=list(region.strides),
     )
 
 
 def wild(launch: Launch, address: int, access: str) -> KernelError:
-    near = min(
-        launch.arguments.regions, key=lambda r: abs(address - r.address), default=None
-    )
+    near = min(launch.arguments.regions, key=lambda r: abs(address - r.address), default=None)
     sentence = (
         f"{_verb(access)} address {address:#x}, which belongs to no tensor, in program "
         f"{tuple_text(launch.program)}."
@@ -143,8 +157,10 @@ def wild(launch: Launch, address: int, access: str) -> KernelError:
 
 
 def _program(launch: Launch, number: int) -> str:
-    return "another program" if number == SEVERAL else (
-        f"program {tuple_text(launch.coordinates(number))}"
+    return (
+        "another program"
+        if number == SEVERAL
+        else (f"program {tuple_text(launch.coordinates(number))}")
     )
 
 
@@ -172,8 +188,14 @@ def read_of_foreign_write(
         "launch, or give each program its own elements."
     )
     return error(
-        launch, "read of another program's write", sentence, access, region.name,
-        element=element, writer=list(_coordinates(launch, writer)), count=int(bad.sum()),
+        launch,
+        "read of another program's write",
+        sentence,
+        access,
+        region.name,
+        element=element,
+        writer=list(_coordinates(launch, writer)),
+        count=int(bad.sum()),
     )
 
 
@@ -182,8 +204,15 @@ def _coordinates(launch: Launch, number: int) -> tuple[int, ...]:
 
 
 def two_writers(
-    launch: Launch, region: Region, shadow: Shadow, place: Array, picked: Array, new: Array,
-    memory: Array, bad: Array, access: str,
+    launch: Launch,
+    region: Region,
+    shadow: Shadow,
+    place: Array,
+    picked: Array,
+    new: Array,
+    memory: Array,
+    bad: Array,
+    access: str,
 ) -> KernelError:
     position = int(np.argmax(bad))
     per = place.size // picked.size
@@ -197,15 +226,29 @@ def two_writers(
         "Give each program its own elements, or add with tl.atomic_add."
     )
     return error(
-        launch, "race", sentence, access, region.name, element=element,
-        writer=list(_coordinates(launch, writer)), old=float(old), new=float(value),
+        launch,
+        "race",
+        sentence,
+        access,
+        region.name,
+        element=element,
+        writer=list(_coordinates(launch, writer)),
+        old=float(old),
+        new=float(value),
         count=int(bad.sum()),
     )
 
 
 def read_too_early(
-    launch: Launch, region: Region, shadow: Shadow, place: Array, picked: Array, new: Array,
-    memory: Array, bad: Array, access: str,
+    launch: Launch,
+    region: Region,
+    shadow: Shadow,
+    place: Array,
+    picked: Array,
+    new: Array,
+    memory: Array,
+    bad: Array,
+    access: str,
 ) -> KernelError:
     position = int(np.argmax(bad))
     per = place.size // picked.size
@@ -220,8 +263,14 @@ def read_too_early(
         "its own elements."
     )
     return error(
-        launch, "read of another program's write", sentence, access, region.name,
-        element=element, reader=list(_coordinates(launch, reader)), count=int(bad.sum()),
+        launch,
+        "read of another program's write",
+        sentence,
+        access,
+        region.name,
+        element=element,
+        reader=list(_coordinates(launch, reader)),
+        count=int(bad.sum()),
     )
 
 
@@ -239,8 +288,14 @@ def atomic_after_store(
         "the start value before the launch (torch.zeros), or use atomics only."
     )
     return error(
-        launch, "race", sentence, access, region.name, element=element,
-        writer=list(_coordinates(launch, writer)), count=int(bad.sum()),
+        launch,
+        "race",
+        sentence,
+        access,
+        region.name,
+        element=element,
+        writer=list(_coordinates(launch, writer)),
+        count=int(bad.sum()),
     )
 
 
@@ -258,8 +313,14 @@ def atomic_after_load(
         "returns, or read in a second launch."
     )
     return error(
-        launch, "read of another program's write", sentence, access, region.name,
-        element=element, reader=list(_coordinates(launch, reader)), count=int(bad.sum()),
+        launch,
+        "read of another program's write",
+        sentence,
+        access,
+        region.name,
+        element=element,
+        reader=list(_coordinates(launch, reader)),
+        count=int(bad.sum()),
     )
 
 
@@ -299,6 +360,10 @@ def bad_descriptor(text: str) -> KernelError:
     }.get(text, f"this tensor descriptor is not valid: {text}.")
     file, line, function = current_place()
     return KernelError(
-        "unsupported", sentence, kernel=function, file=file, line=line,
+        "unsupported",
+        sentence,
+        kernel=function,
+        file=file,
+        line=line,
         operation="tl.make_tensor_descriptor",
     )

@@ -14,9 +14,7 @@ from harness.kernels.interpreter.numbers import Array, cast, numpy_dtype
 _Combine = Callable[..., Any]
 
 
-def reduce(
-    input: Any, axis: Any, combine_fn: Any, keep_dims: Any = False, **_: Any
-) -> Any:
+def reduce(input: Any, axis: Any, combine_fn: Any, keep_dims: Any = False, **_: Any) -> Any:
     """Halves are combined with halves: log n steps, in the order of the elements."""
     if not isinstance(input, (tuple, tl.tuple)):
         return reduce((input,), axis, combine_fn, keep_dims)[0]
@@ -63,9 +61,7 @@ def _floats(data: Array) -> bool:
     return data.dtype.kind in "fV"
 
 
-def _tree(
-    columns: list[Array], types: list[Any], axis: int, combine_fn: Any
-) -> list[Array]:
+def _tree(columns: list[Array], types: list[Any], axis: int, combine_fn: Any) -> list[Array]:
     columns = [np.moveaxis(data, axis, 0) for data in columns]
     while columns[0].shape[0] > 1:
         even = [data[0::2] for data in columns]
@@ -74,9 +70,7 @@ def _tree(
     return [data[0] for data in columns]
 
 
-def scan(
-    input: Any, axis: Any, combine_fn: Any, reverse: Any = False, **_: Any
-) -> Any:
+def scan(input: Any, axis: Any, combine_fn: Any, reverse: Any = False, **_: Any) -> Any:
     if not isinstance(input, (tuple, tl.tuple)):
         return scan((input,), axis, combine_fn, reverse)[0]
     at, backwards = _plain(axis), _plain(reverse)
@@ -90,8 +84,10 @@ def scan(
         results = [np.array(data) for data in columns]
         for i in range(1, len(results[0])):
             step = _combine(
-                combine_fn, [data[i - 1 : i] for data in results],
-                [data[i : i + 1] for data in columns], types,
+                combine_fn,
+                [data[i - 1 : i] for data in results],
+                [data[i : i + 1] for data in columns],
+                types,
             )
             for data, value in zip(results, step, strict=True):
                 data[i : i + 1] = value
@@ -106,14 +102,16 @@ def scan(
 def _combine(
     combine_fn: Any, left: list[Array], right: list[Array], types: list[Any]
 ) -> list[Array]:
-    args = [_tensor(data, dtype) for part in (left, right)
-            for data, dtype in zip(part, types, strict=True)]
+    args = [
+        _tensor(data, dtype)
+        for part in (left, right)
+        for data, dtype in zip(part, types, strict=True)
+    ]
     out = combine_fn(*args)
     out = out if isinstance(out, (tuple, tl.tuple)) else (out,)
     shape = left[0].shape
     return [
-        np.broadcast_to(_data(value, dtype), shape)
-        for value, dtype in zip(out, types, strict=True)
+        np.broadcast_to(_data(value, dtype), shape) for value, dtype in zip(out, types, strict=True)
     ]
 
 

@@ -147,8 +147,10 @@ def note(launch: Launch) -> None:
     for storage in launch.arguments.storages.values():
         shadow = storage.shadow
         memory = _storages.get(storage.key)
-        if memory is None or memory.step != shadow.step or memory.written.size * shadow.step < (
-            storage.nbytes
+        if (
+            memory is None
+            or memory.step != shadow.step
+            or memory.written.size * shadow.step < (storage.nbytes)
         ):
             written = np.zeros(-(-storage.nbytes // shadow.step), dtype=bool)
             if memory is not None:

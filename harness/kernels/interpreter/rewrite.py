@@ -43,10 +43,13 @@ class Transformer(ast.NodeTransformer):
         iterator = ast.unparse(node.iter.func) if isinstance(node.iter, ast.Call) else ""
         if isinstance(node.target, ast.Name) and not iterator.endswith("static_range"):
             again = ast.Name(id=node.target.id, ctx=ast.Load())
-            node.body.insert(0, ast.Assign(
-                targets=[ast.Name(id=node.target.id, ctx=ast.Store())],
-                value=_call("assign", again),
-            ))
+            node.body.insert(
+                0,
+                ast.Assign(
+                    targets=[ast.Name(id=node.target.id, ctx=ast.Store())],
+                    value=_call("assign", again),
+                ),
+            )
         return node
 
     def visit_BoolOp(self, node: ast.BoolOp) -> Any:

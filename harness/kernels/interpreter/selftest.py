@@ -85,9 +85,7 @@ def before() -> None:
                 continue
             names = list(inspect.signature(found).parameters)  # type: ignore[arg-type]
             if tuple(names[: len(parameters)]) != parameters:
-                raise _problem(
-                    f"moved {module_name}.{path}'s parameters ({', '.join(names)})"
-                )
+                raise _problem(f"moved {module_name}.{path}'s parameters ({', '.join(names)})")
 
 
 def after() -> None:

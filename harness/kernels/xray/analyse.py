@@ -39,7 +39,10 @@ def disassembly(cubin: bytes) -> str:
             file.write(cubin)
         done = subprocess.run(
             [knobs.nvidia.cuobjdump.path, "-res-usage", "-sass", path],
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         return done.stdout if done.returncode == 0 else ""
     except (OSError, subprocess.SubprocessError):
@@ -121,24 +124,38 @@ def analyse(
     found = accesses(asm.get("ttgir", ""))
     chip = chip_named(chip_name) if chip_name in CHIPS else _nearest(chip_name)
     resident = occupancy(
-        chip, warps=metadata.num_warps, registers=register_count, shared_bytes=metadata.shared,
+        chip,
+        warps=metadata.num_warps,
+        registers=register_count,
+        shared_bytes=metadata.shared,
         tensor_columns=getattr(metadata, "tmem_size", 0) or 0,
     )
     return KernelReport(
-        kernel=launch.kernel, file=launch.file, line=launch.line, chip=chip_name,
-        specialisation=launch.specialisation(), launches=launch.count,
-        examples=launch.examples, not_divisible=launch.not_divisible(),
+        kernel=launch.kernel,
+        file=launch.file,
+        line=launch.line,
+        chip=chip_name,
+        specialisation=launch.specialisation(),
+        launches=launch.count,
+        examples=launch.examples,
+        not_divisible=launch.not_divisible(),
         registers=register_count,
         spill_bytes=max(0, _stack_bytes(sass) - _declared_bytes(ptx)),
-        shared_bytes=metadata.shared, shared_limit=chip.shared_per_block,
-        warps=metadata.num_warps, blocks_per_sm=resident.blocks,
-        occupancy=resident.fraction, limiter=resident.limiter,
-        loads=loads, stores=stores, counted_in="sass" if sass else "ptx",
+        shared_bytes=metadata.shared,
+        shared_limit=chip.shared_per_block,
+        warps=metadata.num_warps,
+        blocks_per_sm=resident.blocks,
+        occupancy=resident.fraction,
+        limiter=resident.limiter,
+        loads=loads,
+        stores=stores,
+        counted_in="sass" if sass else "ptx",
         accesses=[access.to_json() for access in found],
         tensor_core=_tensor_core(sass, ptx),
         has_dot=bool(re.search(r"\btt\.dot(_scaled)?\b", asm.get("ttir", ""))),
         tma=bool(re.search(r"\bUTMA\w+|\bUBLKCP", sass) or "cp.async.bulk.tensor" in ptx),
-        compile_seconds=seconds, ran=not seconds,
+        compile_seconds=seconds,
+        ran=not seconds,
         refused=_too_much_shared(launch, metadata.shared, chip, chip_name),
     )
 

@@ -95,8 +95,14 @@ _RESULT = re.compile(r"^\s*(?:%([\w#.$-]+)(?::\d+)? = )?\"?([\w.]+)\"?(.*)$")
 _OPERAND = re.compile(r"%([\w#.$-]+)")
 _ARGUMENT = re.compile(r"%([\w.$-]+): ((?:!tt\.ptr<[^>]*>)|[\w.]+)")
 _PASS_THROUGH = (
-    "arith.extsi", "arith.extui", "arith.trunci", "arith.index_cast", "ttg.convert_layout",
-    "tt.bitcast", "tt.ptr_to_int", "tt.int_to_ptr",
+    "arith.extsi",
+    "arith.extui",
+    "arith.trunci",
+    "arith.index_cast",
+    "ttg.convert_layout",
+    "tt.bitcast",
+    "tt.ptr_to_int",
+    "tt.int_to_ptr",
 )
 _ACCESSES = {
     "tt.load": "load",
@@ -180,8 +186,9 @@ def _lines_of(ttgir: str) -> dict[str, int]:
         name: int(line)
         for name, line in re.findall(r'^(#loc\d*) = loc\("[^"]*":(\d+):\d+\)', ttgir, re.MULTILINE)
     }
-    named = dict(re.findall(r"^(#loc\d*) = loc\((?:\"[^\"]*\"\(|callsite\()(#loc\d*)", ttgir,
-                            re.MULTILINE))
+    named = dict(
+        re.findall(r"^(#loc\d*) = loc\((?:\"[^\"]*\"\(|callsite\()(#loc\d*)", ttgir, re.MULTILINE)
+    )
     found = dict(direct)
     for name in named:
         at, hops = name, 0
@@ -291,8 +298,12 @@ def _combine(operation: str, a: _Value, b: _Value) -> _Value:
 
 
 def _note_access(
-    found: list[Access], kind: str, rest: str, values: dict[str, _Value],
-    layouts: _Layouts, lines: dict[str, int],
+    found: list[Access],
+    kind: str,
+    rest: str,
+    values: dict[str, _Value],
+    layouts: _Layouts,
+    lines: dict[str, int],
 ) -> None:
     body, _, kinds = rest.partition(" : ")
     operands, tensor = _OPERAND.findall(body), _tensor(kinds)

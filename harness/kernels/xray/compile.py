@@ -132,8 +132,12 @@ def _functions_by_source(kernel: Any) -> dict[str, Any]:
         found[function.src] = function
         names = function.fn.__code__.co_names
         reachable = [function.fn.__globals__.get(name) for name in names]
-        reachable += [getattr(v, n, None) for v in reachable if isinstance(v, types.ModuleType)
-                      and v.__name__.startswith("tracks") for n in names]
+        reachable += [
+            getattr(v, n, None)
+            for v in reachable
+            if isinstance(v, types.ModuleType) and v.__name__.startswith("tracks")
+            for n in names
+        ]
         pending += [inner for value in reachable if (inner := _jitted(value)) is not None]
     return found
 

@@ -29,8 +29,14 @@ def encode(value: Any) -> Any:
         return {"dtype": str(value).removeprefix("torch.")}
     function = getattr(value, "fn", None)
     if callable(function) and hasattr(function, "__code__"):  # a @triton.jit function
-        return {"function": [function.__code__.co_filename, function.__module__,
-                             function.__qualname__, function.__code__.co_firstlineno]}
+        return {
+            "function": [
+                function.__code__.co_filename,
+                function.__module__,
+                function.__qualname__,
+                function.__code__.co_firstlineno,
+            ]
+        }
     raise NotPortable(f"a constexpr of type {type(value).__name__} cannot be written down")
 
 

@@ -78,7 +78,8 @@ class RecordedLaunch:
         """Integer arguments that it may not."""
         divisible = self.divisible()
         return [
-            name for name, kind in self.signature.items()
+            name
+            for name, kind in self.signature.items()
             if kind in ("i32", "i64") and name not in divisible
         ]
 
@@ -115,12 +116,14 @@ class _Recorder:
 
         function = kernel.fn
         if function not in self.binders:
-            jitted = kernel if isinstance(kernel, JITFunction) else JITFunction(
-                function, **{k: v for k, v in kernel.kwargs.items() if v is not None}
+            jitted = (
+                kernel
+                if isinstance(kernel, JITFunction)
+                else JITFunction(
+                    function, **{k: v for k, v in kernel.kwargs.items() if v is not None}
+                )
             )
-            binder = create_function_from_signature(
-                jitted.signature, jitted.params, self.backend
-            )
+            binder = create_function_from_signature(jitted.signature, jitted.params, self.backend)
             self.binders[function] = (jitted, binder)
         return self.binders[function]
 
@@ -136,7 +139,11 @@ class _Recorder:
         jitted, binder = self._binder(kernel)
         names = list(jitted.arg_names)
         empty: dict[str, Any] = {
-            "arguments": names, "signature": {}, "constants": [], "attributes": [], "options": {},
+            "arguments": names,
+            "signature": {},
+            "constants": [],
+            "attributes": [],
+            "options": {},
         }
         try:
             bound, specialisation, _ = binder(*args, **kwargs)
@@ -152,7 +159,8 @@ class _Recorder:
                 options={
                     name: value
                     for name, value in sorted(kwargs.items())
-                    if name not in bound and value is not None
+                    if name not in bound
+                    and value is not None
                     and isinstance(value, (bool, int, str, float))
                 },
             )

@@ -129,8 +129,10 @@ class KernelReport:
         if self.tma or not self.loads or self.widest_load_bits >= 128:
             return ""
         wide = [
-            access for access in self.accesses
-            if access["kind"] == "load" and access["step"] == 1
+            access
+            for access in self.accesses
+            if access["kind"] == "load"
+            and access["step"] == 1
             and math.prod(access["shape"]) // (32 * self.warps) * access["element_bits"]
             > self.widest_load_bits
         ]
@@ -164,6 +166,9 @@ def _widths(counts: dict[int, int], tma: bool) -> str:
 def _wrapped(label: str, text: str) -> list[str]:
     indent = "  " + label.ljust(15)
     return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=" " * 17,
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=" " * 17,
         break_on_hyphens=False,
     ) or [indent.rstrip()]

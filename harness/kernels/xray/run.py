@@ -45,7 +45,10 @@ def _known(job: Job, folder: Path) -> KernelReport | None:
     launch, chip = job
     if launch.problem is not None:
         refusal = Refusal(
-            launch.file, launch.line, f"def {launch.kernel}", launch.problem,
+            launch.file,
+            launch.line,
+            f"def {launch.kernel}",
+            launch.problem,
             explain(launch.problem),
         )
         return _refused(launch, chip, refusal)
@@ -56,7 +59,12 @@ def _known(job: Job, folder: Path) -> KernelReport | None:
 
 def _refused(launch: RecordedLaunch, chip: str, refusal: Refusal) -> KernelReport:
     return KernelReport(
-        launch.kernel, launch.file, launch.line, chip, launch.specialisation(), launch.count,
+        launch.kernel,
+        launch.file,
+        launch.line,
+        chip,
+        launch.specialisation(),
+        launch.count,
         refused=refusal,
     )
 
@@ -80,7 +88,10 @@ def _compile(jobs: list[Job]) -> list[KernelReport]:
 
 def _died(launch: RecordedLaunch, ended: str) -> Refusal:
     return Refusal(
-        launch.file, launch.line, f"def {launch.kernel}", f"{_DIED} ({ended})",
+        launch.file,
+        launch.line,
+        f"def {launch.kernel}",
+        f"{_DIED} ({ended})",
         "This kernel makes the compiler itself crash or never finish. Take parts away until it "
         "compiles to find the one that does it.",
     )
@@ -99,8 +110,12 @@ def _compiling_process(jobs: list[Job]) -> tuple[list[KernelReport], str]:
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness.kernels.xray.compile"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints,
-            text=True, env=environment(), cwd=cache.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            env=environment(),
+            cwd=cache.ROOT,
         )
         clock = threading.Timer(SECONDS_A_KERNEL * len(jobs), process.kill)
         clock.start()

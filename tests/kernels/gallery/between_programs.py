@@ -19,8 +19,15 @@ def plain_total(x, out, n, BLOCK: tl.constexpr):
     tl.store(out, part)  # every program
 
 
-@wrong(RACE, "writes", "element 0 of `out`", "program (1,)", "program (0,)", "tl.atomic_add",
-       at="# every program")
+@wrong(
+    RACE,
+    "writes",
+    "element 0 of `out`",
+    "program (1,)",
+    "program (0,)",
+    "tl.atomic_add",
+    at="# every program",
+)
 def missing_atomic():
     x = torch.arange(64, dtype=torch.float32)
     plain_total[(4,)](x, torch.zeros(1), 64, BLOCK=16)

@@ -16,8 +16,15 @@ def copy_unmasked(x, y, n, BLOCK: tl.constexpr):
     tl.store(y + i, value, mask=i < n)
 
 
-@wrong("out of bounds", "reads past the end of `x`", "index 100 of 100 elements",
-       "first bad indices 100, 101, 102, 28 in all", "program (3,)", "no mask", at="# no mask")
+@wrong(
+    "out of bounds",
+    "reads past the end of `x`",
+    "index 100 of 100 elements",
+    "first bad indices 100, 101, 102, 28 in all",
+    "program (3,)",
+    "no mask",
+    at="# no mask",
+)
 def load_without_a_mask():
     copy_unmasked[(4,)](torch.ones(100), torch.zeros(100), 100, BLOCK=32)
 
@@ -70,8 +77,9 @@ def shifted_left(x, y, n, BLOCK: tl.constexpr):
     tl.store(y + i, value, mask=i < n)
 
 
-@wrong("out of bounds", "reads before the start of `x`", "index -1 of 7", "lower bound",
-       at="# i - 1")
+@wrong(
+    "out of bounds", "reads before the start of `x`", "index -1 of 7", "lower bound", at="# i - 1"
+)
 def negative_index():
     shifted_left[(1,)](torch.ones(7), torch.zeros(7), 7, BLOCK=8)
 
@@ -123,8 +131,12 @@ def fill_block(x, BLOCK: tl.constexpr):
     tl.store(x + i, 1.0)  # all of it
 
 
-@wrong("outside the view", "writes past the end of `x`", "view into a storage of 100 elements",
-       at="# all of it")
+@wrong(
+    "outside the view",
+    "writes past the end of `x`",
+    "view into a storage of 100 elements",
+    at="# all of it",
+)
 def store_outside_the_view():
     fill_block[(1,)](torch.zeros(100)[10:20], BLOCK=16)
 
@@ -204,8 +216,13 @@ def count(x, bins, n, BLOCK: tl.constexpr):
     tl.atomic_add(bins + value, 1, mask=i < n)  # bins + value
 
 
-@wrong("out of bounds", "updates past the end of `bins`", "index 4 of 4", "tl.atomic_add",
-       at="# bins + value")
+@wrong(
+    "out of bounds",
+    "updates past the end of `bins`",
+    "index 4 of 4",
+    "tl.atomic_add",
+    at="# bins + value",
+)
 def histogram_value_past_the_last_bin():
     x = torch.tensor([0, 1, 4], dtype=torch.int32)
     count[(1,)](x, torch.zeros(4, dtype=torch.int32), 3, BLOCK=4)

@@ -569,7 +569,9 @@ def defaults_annotations_and_globals():
 
 
 @triton.autotune(
-    [triton.Config({"B": 16}), triton.Config({"B": 32})], key=["n"], reset_to_zero=["out"],
+    [triton.Config({"B": 16}), triton.Config({"B": 32})],
+    key=["n"],
+    reset_to_zero=["out"],
 )
 @triton.jit
 def tuned_kernel(x, out, n, B: tl.constexpr):

@@ -124,7 +124,8 @@ def test_tuning_takes_the_first_configuration_that_is_valid() -> None:
 def test_restore_value_is_enough_for_a_kernel_that_works_in_place() -> None:
     @triton.autotune(
         [triton.Config({"BLOCK": 16}), triton.Config({"BLOCK": 32})],
-        key=[], restore_value=["x"],
+        key=[],
+        restore_value=["x"],
     )
     @triton.jit
     def double(x, n, BLOCK: tl.constexpr):
@@ -225,7 +226,8 @@ def test_self_test_notices_accesses_that_bypass_the_checks(
     from harness.kernels.interpreter.checks import CheckedBuilder
 
     monkeypatch.setattr(
-        CheckedBuilder, "create_masked_load",
+        CheckedBuilder,
+        "create_masked_load",
         lambda self, ptrs, *rest: self.get_null_value(ptrs.get_element_ty()),
     )
     with pytest.raises(selftest.DoesNotFit, match="does not fit"):

@@ -26,7 +26,9 @@ INTEGERS = [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8]
 N = 64
 
 some = settings(
-    max_examples=6, deadline=None, database=None,
+    max_examples=6,
+    deadline=None,
+    database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -110,9 +112,7 @@ def test_division_is_done_in_float32(dtype: torch.dtype) -> None:
         # smallest numbers to zero.
         tolerance = 0.0 if INTERPRETED else max(2.0**-22, torch.finfo(dtype).eps)
         smallest = 0.0 if INTERPRETED else torch.finfo(dtype).tiny
-        torch.testing.assert_close(
-            actual, expected, rtol=tolerance, atol=smallest, equal_nan=True
-        )
+        torch.testing.assert_close(actual, expected, rtol=tolerance, atol=smallest, equal_nan=True)
 
     check()
 
@@ -240,17 +240,41 @@ def test_atomic_add(dtype: torch.dtype) -> None:
 
 
 UNARY = {
-    "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt, "sin": torch.sin, "cos": torch.cos,
-    "erf": torch.erf, "exp2": torch.exp2, "log2": torch.log2, "rsqrt": torch.rsqrt,
-    "sigmoid": torch.sigmoid, "floor": torch.floor, "ceil": torch.ceil,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "exp2": torch.exp2,
+    "log2": torch.log2,
+    "rsqrt": torch.rsqrt,
+    "sigmoid": torch.sigmoid,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
 }
 LIBDEVICE = {
-    "asin": torch.asin, "acos": torch.acos, "atan": torch.atan, "tanh": torch.tanh,
-    "sinh": torch.sinh, "cosh": torch.cosh, "log1p": torch.log1p, "expm1": torch.expm1,
-    "erfc": torch.erfc, "erfinv": torch.erfinv, "lgamma": torch.lgamma, "trunc": torch.trunc,
-    "rint": torch.round, "tan": torch.tan, "asinh": torch.asinh, "atanh": torch.atanh,
-    "log10": torch.log10, "j0": torch.special.bessel_j0, "normcdf": torch.special.ndtr,
-    "cyl_bessel_i0": torch.special.i0, "cbrt": lambda x: x ** (1 / 3),
+    "asin": torch.asin,
+    "acos": torch.acos,
+    "atan": torch.atan,
+    "tanh": torch.tanh,
+    "sinh": torch.sinh,
+    "cosh": torch.cosh,
+    "log1p": torch.log1p,
+    "expm1": torch.expm1,
+    "erfc": torch.erfc,
+    "erfinv": torch.erfinv,
+    "lgamma": torch.lgamma,
+    "trunc": torch.trunc,
+    "rint": torch.round,
+    "tan": torch.tan,
+    "asinh": torch.asinh,
+    "atanh": torch.atanh,
+    "log10": torch.log10,
+    "j0": torch.special.bessel_j0,
+    "normcdf": torch.special.ndtr,
+    "cyl_bessel_i0": torch.special.i0,
+    "cbrt": lambda x: x ** (1 / 3),
 }
 
 
@@ -274,8 +298,14 @@ def test_every_libdevice_function_has_an_equivalent_or_says_so() -> None:
 
     from harness.kernels.interpreter import libdevice as ours
 
-    types = {"fp32": "f4", "fp64": "f8", "int32": "i4", "int64": "i8", "uint32": "u4",
-             "uint64": "u8"}
+    types = {
+        "fp32": "f4",
+        "fp64": "f8",
+        "int32": "i4",
+        "int64": "i8",
+        "uint32": "u4",
+        "uint64": "u8",
+    }
     folder = Path(triton.__file__).parent / "language" / "extra" / "cuda"
     source = (folder / "libdevice.py").read_text(encoding="utf-8")
     entry = r'\(([^()]*(?:\("\w+"\)[^()]*)*)\): \("(__nv_\w+)", core\.dtype\("(\w+)"\)\)'
@@ -294,7 +324,10 @@ def test_every_libdevice_function_has_an_equivalent_or_says_so() -> None:
             assert out.dtype == types[result], symbol
     assert found > 300
     assert missing == {
-        "__nv_rcp64h", "__nv_hiloint2double", "__nv_double2loint", "__nv_double2hiint",
+        "__nv_rcp64h",
+        "__nv_hiloint2double",
+        "__nv_double2loint",
+        "__nv_double2hiint",
     }, "these work on the halves of a float64's bits; a kernel that calls them is told so"
 
 

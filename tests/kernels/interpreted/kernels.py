@@ -62,9 +62,7 @@ def running_total(x, out, N: tl.constexpr, TIMES: tl.constexpr):
 def dot(a, b, out, PRECISION: tl.constexpr):
     i = tl.arange(0, 32)
     place = i[:, None] * 32 + i[None, :]
-    tl.store(
-        out + place, tl.dot(tl.load(a + place), tl.load(b + place), input_precision=PRECISION)
-    )
+    tl.store(out + place, tl.dot(tl.load(a + place), tl.load(b + place), input_precision=PRECISION))
 
 
 @triton.jit
