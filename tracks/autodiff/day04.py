@@ -153,8 +153,7 @@ def topological_order(graph: Node) -> list[Node]:
     """
     # TODO: walk from the result to the operands; note a node when all of its operands are noted.
     # HINT: a node is met twice: on the way down, and again when its operands are done.
-    # HINT: a node has one of three states: not met yet, begun, or done. What if you meet a node
-    # that is begun?
+    # HINT: a node is not met yet, begun, or done. What if you meet one that is begun?
     raise NotImplementedError("topological_order")
 
 

@@ -316,6 +316,7 @@ def test_evaluate_restores_every_mode(breaks, device, rng):
         f"training was [True, False, True] for layer, batch norm, dropout; {when} it is {modes}"
     )
     model.eval()
+    assert all(type(mode) is bool for mode in modes), f"training is True or False, not {modes}"
     if not breaks:
         day06.evaluate(model, data)
         assert not any(p.training for p in model.modules()), "a model in eval mode left it"

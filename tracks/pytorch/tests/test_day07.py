@@ -338,6 +338,8 @@ def test_split_sizes_and_parts(n, fractions, sizes, rng):
     seen = sorted(x for part in parts for x in part)
     assert seen == sorted(data), "a sample is lost, or in two parts"
     assert all(isinstance(part, Subset) and part.dataset is data for part in parts)
+    numbers = [i for part in parts for i in part.indices]
+    assert all(type(i) is int for i in numbers), "a part holds the numbers of its samples as ints"
 
 
 @exercise("split")

@@ -35,7 +35,7 @@ def assert_launches(seen, *expected):
 
 @exercise("block_max")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@shapes("n", 1, 2, 127, 128, 1025, 16_384)
+@shapes("n", 1, 127, 128, 16_384)
 def test_max_matches(n, dtype, rng):
     x = rng.normal(n, dtype=dtype, mean=-20)  # padding with 0 would win
     close(day05.block_max(x), x.max())
@@ -99,7 +99,7 @@ def close_sums(actual, x, block, **options):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @shapes(
     "n, block",
-    *[(0, 64), (1, 64), (63, 64), (64, 64), (65, 64), (300, 1), (1000, 128), (5000, 4096)],
+    *[(0, 64), (63, 64), (65, 64), (300, 1), (5000, 4096)],
     gpu=[(10_000_001, 8192)],
 )
 def test_sums_match(n, block, dtype, rng):
@@ -140,7 +140,7 @@ def close_total(actual, x, **options):
 
 @exercise("total")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@shapes("n", 0, 1, 1023, 1024, 1025, 20_000, gpu=[2**27 + 1])
+@shapes("n", 0, 1, 1025, 20_000, gpu=[2**27 + 1])
 def test_total_matches(n, dtype, rng):
     x = rng.normal(n + 1, dtype=dtype)[:n]
     close_total(day05.total(x), x)

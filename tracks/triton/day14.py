@@ -1,0 +1,261 @@
+"""Day 14: Softmax, faster
+=======================
+Estimated time: 1-2 hours
+Prerequisites: Day 10 (reductions), Day 13 (fused softmax)
+Lesson: lessons/day14.md
+
+Learning objectives:
+- Keep a maximum and a sum that belongs to it while a row passes by in pieces
+- Read a row of any length twice, where the textbook reads it three times
+- Give a program several short rows, and reduce along one axis of a tile
+- Compute cross-entropy and its gradient together, and write the gradient over the logits
+- Order reads and writes so that nothing is overwritten before its last use
+
+A row of 7 in blocks of 4. The sum is always relative to the largest number seen so far:
+
+    block            [2 0 1 2]         [5 3 5 .]        . padding, -inf
+    largest             2       ->        5
+    total             2.503     ->      2.260           e^0 + e^-2 + e^-1 + e^0 = 2.503
+                        |                               2.503 * e^(2-5) + e^0 + e^-2 + e^0 = 2.260
+                        +- times e^(2-5), because the largest number has changed
+
+Hints:
+- Do the picture's row by hand, then the same row from right to left: which block changes nothing?
+- What are largest and total after a block of -inf, as the first one and as a later one?
+- On paper, one row: which values of the logits does the loss need, and until when?
+Resources:
+- Milakov and Gimelshein, Online normalizer calculation for softmax: https://arxiv.org/abs/1805.02867
+- PyTorch, torch.nn.functional.cross_entropy: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html
+- Hsu et al., Liger Kernel: Efficient Triton Kernels for LLM Training: https://arxiv.org/abs/2410.10989
+- Triton language reference, tl.max: https://triton-lang.org/main/python-api/generated/triton.language.max.html
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+MAX_BLOCK = 16_384
+MAX_SHORT = 1024
+TILE = 4096
+TARGETS_BLOCK = 2048
+LOWEST = tl.constexpr(-3.4028234663852886e38)  # the least float32 that is not -inf
+
+
+def _block_and_warps(columns: int) -> tuple[int, int]:
+    """A block that covers a short row, or MAX_BLOCK elements of a long one; its number of warps.
+
+    32 warps with 16 elements a thread: few programs, so few rows, are under way at a time, and the
+    second read of a row finds some of it in the L2 cache.
+    """
+    block = min(triton.next_power_of_2(max(columns, 1)), MAX_BLOCK)
+    return block, min(max(block // (32 * 16), 1), 32)
+
+
+def _tile(columns: int) -> tuple[int, int]:
+    """How many short rows a program takes, and a block that covers one: TILE elements together."""
+    if columns > MAX_SHORT:
+        raise ValueError(f"a row of {columns} columns is not short: at most {MAX_SHORT}")
+    block = triton.next_power_of_2(max(columns, 1))
+    return TILE // block, block
+
+
+@triton.jit
+def online_softmax_kernel(x_ptr, out_ptr, row_stride, column_stride, columns, BLOCK: tl.constexpr):
+    """Program i turns row i of x (any strides) into row i of out (contiguous), block by block."""
+    # TODO: one loop over the blocks for maximum and sum together, a second one that writes.
+    # HINT: After a block, total = sum of exp(x - largest) over all that was seen. A new block
+    # HINT: brings a new largest. What must the old total be multiplied by?
+    pass
+
+
+def online_softmax(x: torch.Tensor) -> torch.Tensor:
+    """Softmax of every row, of rows of any length, in one launch.
+
+    out[i, j] = exp(x[i, j] - m_i) / s_i, where m_i = max_j x[i, j] and
+    s_i = sum_j exp(x[i, j] - m_i). Maximum and sum come from one pass over the row, which keeps
+    both for what it has seen (Milakov and Gimelshein, 2018, algorithm 3). With a block b:
+
+        m' = max(m, max(b))
+        s' = s * exp(m - m') + sum(exp(b - m'))
+
+    A second pass writes. So each element is read twice and written once, whatever the length.
+
+    Args:
+        x: (rows, columns) of any strides; float32, float16 or bfloat16, computed in float32.
+            Either size may be 0.
+
+    Returns:
+        A new contiguous tensor of x's shape and dtype. As in torch, a row that holds nan or +inf,
+        or only -inf, becomes nan; a single -inf, or a block full of them, becomes 0.
+
+    Example:
+        online_softmax([[0, log 3]]) is [[0.25, 0.75]].
+    """
+    # TODO: allocate the output and launch one program a row.
+    # HINT: Which of the sizes does the grid depend on, which the block?
+    raise NotImplementedError("online_softmax")
+
+
+@triton.jit
+def softmax_many_rows_kernel(
+    x_ptr,
+    out_ptr,
+    row_stride,
+    column_stride,
+    rows,
+    columns,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Program i turns the rows i * ROWS ... i * ROWS + ROWS - 1 of x into the same rows of out."""
+    # TODO: load a tile of ROWS rows, compute the softmax of each of its rows, store it.
+    # HINT: Which axis of the tile do the maximum and the sum go along, and what shape is left?
+    pass
+
+
+def softmax_many_rows(x: torch.Tensor) -> torch.Tensor:
+    """Softmax of every row, of many short rows, in one launch: several rows a program.
+
+    Args:
+        x: (rows, columns) of any strides; float32, float16 or bfloat16, computed in float32.
+            Either size may be 0; at most 1024 columns.
+
+    Returns:
+        A new contiguous tensor of x's shape and dtype; nan as in ``online_softmax``. Each element
+        is read once and written once.
+
+    Raises:
+        ValueError: x has more than 1024 columns (``_tile`` says so for you).
+
+    Example:
+        softmax_many_rows([[0, log 3], [1, 1]]) is [[0.25, 0.75], [0.5, 0.5]], by one program.
+    """
+    # TODO: allocate the output and launch one program for as many rows as _tile says.
+    # HINT: How many programs do 129 rows need, 64 at a time?
+    raise NotImplementedError("softmax_many_rows")
+
+
+@triton.jit
+def cross_entropy_count_kernel(
+    targets_ptr, count_ptr, rows, ignore_index, TARGETS_BLOCK: tl.constexpr
+):
+    """The only program: count_ptr[0] = how many targets differ from ignore_index, an int32."""
+    # TODO: walk over the targets by blocks and count.
+    # HINT: Which value in the padding is not counted?
+    pass
+
+
+@triton.jit
+def cross_entropy_rows_kernel(
+    logits_ptr,
+    targets_ptr,
+    count_ptr,
+    row_loss_ptr,
+    dlogits_ptr,
+    row_stride,
+    column_stride,
+    dlogits_row_stride,
+    dlogits_column_stride,
+    columns,
+    ignore_index,
+    BLOCK: tl.constexpr,
+):
+    """Program i: row_loss_ptr[i] = loss of row i (0 if ignored), and row i of dlogits.
+
+    dlogits may be the same memory as logits.
+    """
+    # TODO: an ignored row: loss 0 and zeros, without reading it. Any other: largest and total as in
+    # TODO: online_softmax_kernel, the loss, then a second loop for the gradient.
+    # HINT: The loss needs one logit by its position. When is the last moment to load it?
+    pass
+
+
+@triton.jit
+def cross_entropy_mean_kernel(row_loss_ptr, count_ptr, loss_ptr, rows, TARGETS_BLOCK: tl.constexpr):
+    """The only program: loss_ptr[0] = (row_loss_ptr[0] + ... + row_loss_ptr[rows - 1]) / count."""
+    # TODO: walk over the rows' losses by blocks, add them up, divide by the count, store.
+    # HINT: Ignored rows left 0 here. Is the mean over all rows?
+    pass
+
+
+def cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, ignore_index: int = -100, inplace: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean cross-entropy of the rows and its gradient with respect to the logits, together.
+
+    With t = targets[i], m_i and s_i as in ``online_softmax``, and n rows whose target is not
+    ignore_index:
+
+        loss = sum of (log s_i + (m_i - logits[i, t])) / n         over these rows
+        dlogits[i, j] = (exp(logits[i, j] - m_i) / s_i - (1 if j == t else 0)) / n
+        dlogits[i, j] = 0                                          in ignored rows
+
+    The brackets matter: at logits of 1e4, (m_i + log s_i) - logits[i, t] has lost the last digits
+    of the logarithm, and so has exp(logits - (m_i + log s_i)).
+
+    In all, each logit is read twice (once for the statistics, once for the gradient) and each
+    element of dlogits is written once; an ignored row is written and never read, and besides these
+    there are a few numbers a row. Three launches: count the n rows, do the rows, add up their
+    losses; no atomics, so that the same inputs give the same bits. The host waits for nothing.
+
+    Args:
+        logits: (rows, columns) of any strides; float32, float16 or bfloat16, computed in float32.
+            Rows may be longer than any block; there may be no rows, but not no columns.
+        targets: (rows,), contiguous, int64 or int32: the right column of each row, in
+            [0, columns), or ignore_index. Other targets are a mistake that is not checked.
+        ignore_index: rows with this target count for nothing, whatever they hold, be it nan. It
+            may be any integer, also one in [0, columns).
+        inplace: write dlogits over the logits. It then takes no memory of its own; what lies
+            between the elements of a view is not touched.
+
+    Returns:
+        loss: float32, shape (). nan if no row is left (all are ignored, or there are none): a mean
+            of nothing, as in torch.
+        dlogits: of logits' shape and dtype; the tensor ``logits`` itself if inplace, else new and
+            contiguous. All 0 if all rows are ignored.
+
+    Example:
+        cross_entropy([[0, log 3], [5, 5]], [1, -100]) is (log(4 / 3), [[0.25, -0.25], [0, 0]]).
+    """
+    # TODO: decide where dlogits lives; allocate the count, the rows' losses and the loss; launch.
+    # HINT: Does every row's gradient need to know how many rows are ignored? Who runs first, then?
+    raise NotImplementedError("cross_entropy")
+
+
+def test_online_softmax_of_a_long_row() -> None:
+    x = torch.linspace(-3.0, 3.0, 40_001, device=DEVICE).reshape(1, -1)
+    torch.testing.assert_close(online_softmax(x), torch.softmax(x, dim=-1))
+
+
+def test_online_softmax_of_a_row_that_begins_with_masked_logits() -> None:
+    x = torch.full((1, 20_000), -float("inf"), device=DEVICE)
+    x[0, -2:] = 7.0
+    assert online_softmax(x)[0, -3:].tolist() == [0.0, 0.5, 0.5]
+
+
+def test_many_rows_of_two_columns() -> None:
+    x = torch.tensor([[1.0, 3.0], [1.0, 1.0]], device=DEVICE).log()
+    expected = torch.tensor([[0.25, 0.75], [0.5, 0.5]], device=DEVICE)
+    torch.testing.assert_close(softmax_many_rows(x), expected)
+
+
+def test_cross_entropy_with_an_ignored_row() -> None:
+    logits = torch.tensor([[1.0, 3.0], [5.0, 5.0]], device=DEVICE).log()
+    loss, dlogits = cross_entropy(logits, torch.tensor([1, -100], device=DEVICE))
+    expected = torch.tensor([[0.25, -0.25], [0.0, 0.0]], device=DEVICE)
+    torch.testing.assert_close(loss, torch.tensor(4 / 3, device=DEVICE).log())
+    torch.testing.assert_close(dlogits, expected)
+
+
+def test_cross_entropy_in_place() -> None:
+    logits = torch.zeros(1, 4, device=DEVICE)
+    targets = torch.tensor([2], device=DEVICE)
+    _, dlogits = cross_entropy(logits, targets, inplace=True)
+    assert dlogits is logits and logits.tolist() == [[0.25, 0.25, -0.75, 0.25]]
+
+
+if __name__ == "__main__":
+    from harness import main
+
+    main(__file__)
