@@ -113,5 +113,14 @@ def _gpu(request: Request) -> dict[str, object]:
         return {"problems": [str(reason)]}
 
 
+def _descriptor(name: str) -> int:
+    """The events' pipe, from what the parent passed (harness.run.cold)."""
+    if sys.platform != "win32":
+        return int(name)
+    import msvcrt
+
+    return msvcrt.open_osfhandle(int(name), os.O_WRONLY)
+
+
 if __name__ == "__main__":
-    sys.exit(grade(Request.from_json(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(grade(Request.from_json(sys.argv[1]), _descriptor(sys.argv[2])))

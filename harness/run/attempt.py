@@ -18,6 +18,8 @@ from harness.run.process import Launcher, Process
 KEPT_OUTPUT = 64 * 1024
 GRACE = 8.0
 """Seconds over a test's own limit after which the child is ended from outside."""
+KILLED = 9
+"""SIGKILL's number; Windows has no name for it."""
 IMPORT_SECONDS = 60.0
 """What importing torch and the graded file may take; a test's limit comes with the test."""
 
@@ -107,7 +109,7 @@ def _follow(
             killed = _over_limit(process, request, seen, deadline, since, ceiling)
             if killed:
                 process.kill()
-                status = -signal.SIGKILL
+                status = -KILLED
     if status is None:  # both pipes are closed: the end is near
         status = _wait(process)
     seen.output = bytes(tail).decode(errors="replace")
@@ -138,7 +140,7 @@ def _wait(process: Process) -> int:
             return status
         time.sleep(0.01)
     process.kill()
-    return -signal.SIGKILL
+    return -KILLED
 
 
 def _track(event: Event, seen: Attempt) -> None:

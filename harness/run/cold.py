@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 from harness.curriculum import ROOT
 from harness.protocol import Request
@@ -21,18 +22,37 @@ class Cold:
         self.environment = environment or {}
 
     def start(self, request: Request, events: int, output: int) -> Process:
-        command = [self.python, "-m", "harness.grading.child", request.to_json(), str(events)]
+        channel = _Channel(events)
         child = subprocess.Popen(
-            command,
+            [self.python, "-m", "harness.grading.child", request.to_json(), channel.name],
             cwd=ROOT,
             env={**os.environ, **quiet(), **self.environment},
             stdin=subprocess.DEVNULL,
             stdout=None if request.passthrough else output,
             stderr=None if request.passthrough else output,
-            pass_fds=(events,),
-            start_new_session=True,
+            **channel.options,
         )
         return _Child(child)
+
+
+class _Channel:
+    """How the child inherits the events' pipe: a descriptor on Unix, a handle on Windows."""
+
+    name: str
+    options: dict[str, Any]
+
+    def __init__(self, descriptor: int) -> None:
+        if sys.platform == "win32":
+            import msvcrt
+
+            handle = msvcrt.get_osfhandle(descriptor)
+            os.set_handle_inheritable(handle, True)
+            start = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
+            self.name = str(handle)
+            self.options = {"startupinfo": start}
+        else:
+            self.name = str(descriptor)
+            self.options = {"pass_fds": (descriptor,), "start_new_session": True}
 
 
 class _Child:
@@ -44,8 +64,11 @@ class _Child:
         return self._child.poll()
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if sys.platform == "win32":
+            self._child.kill()
+        else:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         self._child.wait()
 
 
