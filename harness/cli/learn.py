@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 from dataclasses import asdict
 
@@ -11,6 +12,7 @@ from harness.cli.options import Usage
 from harness.curriculum import (
     ROOT,
     Day,
+    Exercise,
     find_day,
     find_exercise,
     generate_stub,
@@ -30,7 +32,7 @@ def show_hint(track: str, number: str, exercise: str) -> int:
     store = Store()
     name = exercise or _first_open(day, store)
     chosen = find_exercise(day, name)
-    hints = [*chosen.todos, *hints_for(day, name)]
+    hints = deeper_hints(day, chosen)
     depth = min(store.hints_shown(day.track, day.number, name) + 1, len(hints))
     print(f"{name}, hint {depth} of {len(hints)}:\n")
     for text in hints[:depth]:
@@ -39,6 +41,14 @@ def show_hint(track: str, number: str, exercise: str) -> int:
         print(f"\nThat was the last. make solution TRACK={track} DAY={day.number} comes next.")
     _or_say(lambda: store.note_hint(day.track, day.number, name, depth))
     return 0
+
+
+def deeper_hints(day: Day, exercise: Exercise) -> list[str]:
+    """The exercise's hints that the stub does not show already; all where there are no others."""
+    every = [*exercise.todos, *hints_for(day, exercise.name)]
+    stub = generate_stub(read_source(day.solution), day.solution)
+    shown = " ".join(re.sub(r"^\s*#", "", line).strip() for line in stub.splitlines())
+    return [hint for hint in every if hint not in shown] or every
 
 
 def show_solution(track: str, number: str, force: bool) -> int:

@@ -33,10 +33,19 @@ def failure_of(error: BaseException, graded: GradedDay, tb: TracebackType | None
     reason, message = _words(error, graded)
     message = "\n".join(filter(None, [getattr(error, "unwritten", ""), message]))
     file, line = _place(error, graded, tb)
-    detail = "".join(traceback.format_exception(type(error), error, tb or error.__traceback__))
+    detail = _detail(error, graded, tb or error.__traceback__)
     return Failure(
         reason, message, file, line, says=getattr(error, "says", ""), detail=detail[-6000:]
     )
+
+
+def _detail(error: BaseException, graded: GradedDay, tb: TracebackType | None) -> str:
+    """The traceback through the day's own files: pytest's and the harness's frames say nothing."""
+    frames = traceback.extract_tb(tb)
+    places = (str(graded.day.folder), str(graded.file))
+    own = [f for f in frames if f.filename.startswith(places)] or list(frames)
+    lines = traceback.format_list(own) + traceback.format_exception_only(type(error), error)
+    return "".join(lines)
 
 
 def _innermost(error: BaseException) -> BaseException:

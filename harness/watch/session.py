@@ -12,8 +12,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cli.learn import deeper_hints
 from harness.cli.options import Usage, seed_of
-from harness.curriculum import ROOT, Day, find_day, find_exercise, hints_for
+from harness.curriculum import ROOT, Day, find_day, find_exercise
 from harness.progress import ProgressError, Store
 from harness.progress.summary import next_day
 from harness.protocol import DayResult, Request
@@ -186,7 +187,7 @@ class Session:
         if not open_:
             return "Every exercise passes: n goes to the next day."
         exercise, store = find_exercise(self.day, open_[0]), Store()
-        hints = [*exercise.todos, *hints_for(self.day, exercise.name)]
+        hints = deeper_hints(self.day, exercise)
         shown = store.hints_shown(self.day.track, self.day.number, exercise.name)
         depth = min(shown + 1, len(hints))
         try:

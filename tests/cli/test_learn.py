@@ -34,14 +34,18 @@ def answer(toy: Toy, text: str, day: int = 1) -> Path:
 
 
 def test_hints_come_one_at_a_time_and_are_remembered(toy: Toy) -> None:
-    first = harness(toy, "hint", "autodiff", "1")
-    assert "hint 1 of 3" in first
-    assert "two times x" not in first
-    harness(toy, "hint", "autodiff", "1", "--ex", "double")
-    third = harness(toy, "hint", "autodiff", "1")
-    assert "two times x" in third
-    assert "That was the last" in third
-    assert "hint 1 of 3" in harness(toy, "hint", "autodiff", "2")
+    toy.add_day(3, reference=("    # HINT: two times x.\n", "    # HINT: two.\n    # HINT: 2 x.\n"))
+    first = harness(toy, "hint", "autodiff", "3")
+    assert "hint 1 of 2" in first
+    assert "2 x." not in first
+    second = harness(toy, "hint", "autodiff", "3", "--ex", "double")
+    assert "2 x." in second
+    assert "That was the last" in second
+    assert "hint 1 of 1" in harness(toy, "hint", "autodiff", "2")
+
+
+def test_a_hint_does_not_repeat_what_the_stub_shows(toy: Toy) -> None:
+    assert "what is x + x?" not in harness(toy, "hint", "autodiff", "1")
 
 
 def test_the_solution_is_shown_after_passing_only(toy: Toy) -> None:
