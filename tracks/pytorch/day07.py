@@ -172,8 +172,8 @@ def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int) -> list[
     samples; round is Python's. So every sample is in exactly one part. A part may be empty.
 
     The parts depend on n, the fractions and ``seed`` alone; torch's global generator is neither
-    used nor changed. Each part is a torch.utils.data.Subset, which holds the samples' numbers (ints),
-    not copies of the samples.
+    used nor changed. Each part is a torch.utils.data.Subset, which holds the numbers of its
+    samples (ints), no copies.
 
     Raises ValueError naming the fractions when one is negative or their sum differs from 1 by
     more than 1e-6.

@@ -16,7 +16,7 @@ Learning objectives:
         sin(_) = (sin 9, cos(9) * 6)       (sin u, cos(u) u')
 
 Each operation does its part of the chain rule at once, in the order in which the program runs. No
-graph is kept and nothing is subtracted that was nearly equal: the slopes are as exact as the values.
+graph is kept, and no step size is needed: the slopes are as exact as the values.
 
 Hints:
 - Write each rule on paper first, as a pair: what is the value, what is the slope?

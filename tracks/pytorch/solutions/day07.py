@@ -198,7 +198,7 @@ class BucketSampler(Sampler[list[int]]):
         # HINT: a new torch.Generator each time, seeded with one number made of both, such as
         # seed · a large prime + epoch: then there is nothing to remember between epochs.
         # HINT: sorted(numbers, key=self.lengths.__getitem__) sorts sample numbers by length.
-        mixed = (self.seed * 1_000_003 + self.epoch) % 2**63
+        mixed = self.seed * 1_000_003 + self.epoch
         generator = torch.Generator().manual_seed(mixed)
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         size = self.pool * self.batch_size
@@ -227,8 +227,8 @@ def split(dataset: Dataset[Any], fractions: Sequence[float], seed: int) -> list[
     samples; round is Python's. So every sample is in exactly one part. A part may be empty.
 
     The parts depend on n, the fractions and ``seed`` alone; torch's global generator is neither
-    used nor changed. Each part is a torch.utils.data.Subset, which holds the samples' numbers (ints),
-    not copies of the samples.
+    used nor changed. Each part is a torch.utils.data.Subset, which holds the numbers of its
+    samples (ints), no copies.
 
     Raises ValueError naming the fractions when one is negative or their sum differs from 1 by
     more than 1e-6.

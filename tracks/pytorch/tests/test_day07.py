@@ -328,7 +328,8 @@ def test_bucket_order_depends_on_seed_and_epoch_alone(rng):
 
 @exercise("split")
 @shapes("n, fractions, sizes", (10, [0.7, 0.2, 0.1], [7, 2, 1]), (7, [0.5, 0.5], [4, 3]),
-        (100, [1.0], [100]), (3, [0.9, 0.1], [3, 0]), (10, [0.25, 0.25, 0.25, 0.25], [2, 3, 3, 2]),
+        (100, [1.0], [100]), (3, [0.9, 0.1, 0.0], [3, 0, 0]),
+        (10, [0.25, 0.25, 0.25, 0.25], [2, 3, 3, 2]),
         (1, [1 / 3] * 3, [0, 1, 0]), (569, [0.8, 0.1, 0.1], [455, 57, 57]))  # fmt: skip
 def test_split_sizes_and_parts(n, fractions, sizes, rng):
     data = [f"sample {i}" for i in range(n)]

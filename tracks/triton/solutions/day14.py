@@ -39,7 +39,8 @@ MAX_BLOCK = 16_384
 MAX_SHORT = 1024
 TILE = 4096
 TARGETS_BLOCK = 2048
-LOWEST = tl.constexpr(-3.4028234663852886e38)  # the least float32 that is not -inf
+# The least float32 that is not -inf. What a loop changes begins as tl.full((), LOWEST, tl.float32).
+LOWEST = tl.constexpr(-3.4028234663852886e38)
 
 
 def _block_and_warps(columns: int) -> tuple[int, int]:

@@ -167,6 +167,14 @@ def test_many_rows_share_a_program(rng):
     assert programs <= 8, (
         f"launched {programs} programs for 200 rows of 33 columns: each is to take several rows"
     )
+    x = rng.normal(128, 64)
+    out, seen = watch(day14.softmax_many_rows, x)
+    close_softmax(out, x)
+    programs = seen.launches[0].programs
+    assert programs <= 2, (
+        f"launched {programs} programs for 128 rows of 64 columns: 4096 elements, a full tile, "
+        "are 64 of these rows"
+    )
     x = rng.normal(500, 33)
     out, seen = watch(day14.softmax_many_rows, x)
     close_softmax(out, x)
@@ -220,6 +228,14 @@ def test_many_rows_load_wide_and_once(rng):
 def test_many_rows_refuse_long_ones(device):
     with pytest.raises(ValueError, match="1025"):
         day14.softmax_many_rows(torch.zeros(1, 1025, device=device))
+
+
+@exercise("softmax_many_rows", gpu=True)
+@shapes("rows", gpu=[2_100_000])
+def test_many_rows_beyond_int32(rows, device, rng):
+    x = torch.zeros(rows, 1024, dtype=F16, device=device)
+    x[-5:] = rng.normal(5, 1024)
+    close_softmax(day14.softmax_many_rows(x)[-5:], x[-5:])
 
 
 # cross_entropy ------------------------------------------------------------------------------
@@ -416,6 +432,8 @@ def test_row_kernel_reads_twice_and_keeps_a_block_in_registers(rng):
     assert not refused, f"the compiler refuses a kernel: {refused[0]}"
     spills = {r.kernel: r.spill_bytes for r in reports if r.spill_bytes}
     assert not spills, f"registers spill (bytes a thread): {spills}"
+    atomics = [r.kernel for r in reports if any(a["kind"] == "atomic" for a in r.accesses)]
+    assert not atomics, f"{atomics} use atomics: the loss would differ in its last bits each time"
     report = max(reports, key=lambda r: len(r.accesses))
     check_report(report)
     lines = block_loads(report)
