@@ -118,7 +118,7 @@ def _ban_message(name: str) -> str:
 
 
 def _called_from(graded: frozenset[str], others: tuple[str, ...]) -> bool:
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         file = frame.f_code.co_filename
         if file in graded:

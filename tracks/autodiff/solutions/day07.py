@@ -30,7 +30,7 @@ Hints:
 - An error of one entry is still there when all entries move at once.
 
 Resources:
-- Practical Optimization, P. Gill, W. Murray and M. Wright, section 8.6 (choice of intervals)
+- Practical Optimization, P. Gill, W. Murray and M. Wright, chapters 4 and 8 (finite differences)
 - Evaluating Derivatives, A. Griewank and A. Walther, chapters 3 and 4 (costs of both modes)
 - torch.autograd.gradcheck: https://docs.pytorch.org/docs/stable/notes/gradcheck.html
 """

@@ -180,7 +180,8 @@ def column_sum(x: torch.Tensor) -> torch.Tensor:
     meet in the second launch, not in atomics: the same x gives the same bits each time.
 
     Args:
-        x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0.
+        x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0;
+            columns end at 8,388,480, for the second axis of a grid ends at 65,535 tiles.
 
     Returns:
         A tensor of shape (columns,) and x's dtype, added up in float32 and rounded once; 0 where
