@@ -40,7 +40,8 @@ def test_the_environment_is_made_once(toy: Toy) -> None:
     assert (second.returncode, second.stdout) == (0, "")
     python = toy.folder / ".venv/bin/python"
     code = "import harness; print(harness.__file__)"
-    found = subprocess.check_output([python, "-c", code], cwd="/", text=True).strip()
+    # -I: the .pth file alone must lead there, not a PYTHONPATH that make has set
+    found = subprocess.check_output([python, "-I", "-c", code], cwd="/", text=True).strip()
     assert Path(found) == toy.folder / "harness" / "__init__.py"
 
 
