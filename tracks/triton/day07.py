@@ -37,7 +37,7 @@ import triton.language as tl
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = 2048
 TILE_ROWS, TILE_COLUMNS = 32, 128
-TILE = 64
+TILE = 128
 
 
 @triton.jit

@@ -32,7 +32,8 @@ import triton
 import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BLOCK = 2048
+BLOCK = 4096
+WARPS = 8
 
 
 def _tile(columns: int) -> tuple[int, int]:

@@ -39,8 +39,8 @@ import triton.language as tl
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MAX_BLOCK = 4096
 TILE_ROWS, TILE_COLUMNS = 32, 128
-MAX_CHUNKS, PROGRAMS = 128, 1024
-FINISH_COLUMNS = 32
+MAX_CHUNKS, PROGRAMS = 1024, 1024
+WARPS = 8
 INF = tl.constexpr(float("inf"))  # a number of the module that kernels may use
 
 
@@ -54,6 +54,11 @@ def _chunks(rows: int, columns: int) -> int:
     """How many programs share a column: enough to fill a GPU, if there are as many row tiles."""
     tiles = max(triton.cdiv(columns, TILE_COLUMNS), 1)
     return min(triton.cdiv(rows, TILE_ROWS), MAX_CHUNKS, max(PROGRAMS // tiles, 1))
+
+
+def _finish_columns(chunks: int) -> int:
+    """How many columns a program of stage 2 takes: at most 8192 partial sums in its tile."""
+    return min(32, 8192 // triton.next_power_of_2(max(chunks, 1)))
 
 
 @triton.jit

@@ -36,21 +36,26 @@ import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MAX_BLOCK = 16_384
+LONGEST_BLOCK = 32_768
 MAX_SHORT = 1024
 TILE = 4096
+CROSS_ENTROPY_BLOCK = 8192
 TARGETS_BLOCK = 2048
 # The least float32 that is not -inf. What a loop changes begins as tl.full((), LOWEST, tl.float32).
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 
 
-def _block_and_warps(columns: int) -> tuple[int, int]:
-    """A block that covers a short row, or MAX_BLOCK elements of a long one; its number of warps.
+def _block_and_warps(columns: int, most: int = MAX_BLOCK) -> tuple[int, int]:
+    """A block that covers a short row, or ``most`` elements of a long one; its number of warps.
 
-    32 warps with 16 elements a thread: few programs, so few rows, are under way at a time, and the
-    second read of a row finds some of it in the L2 cache.
+    32 elements a thread: few programs, so few rows, are under way at a time, and the second read of
+    a row finds it in a cache. Beyond 65,536 columns even two rows a multiprocessor are too many for
+    the caches; a block with all 32 warps leaves room for one.
     """
-    block = min(triton.next_power_of_2(max(columns, 1)), MAX_BLOCK)
-    return block, min(max(block // (32 * 16), 1), 32)
+    if columns > 65_536:
+        most = LONGEST_BLOCK
+    block = min(triton.next_power_of_2(max(columns, 1)), most)
+    return block, min(max(block // (32 * 32), 1), 32)
 
 
 def _tile(columns: int) -> tuple[int, int]:

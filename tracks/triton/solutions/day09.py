@@ -32,7 +32,8 @@ import triton
 import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BLOCK = 2048
+BLOCK = 4096
+WARPS = 8
 
 
 def _tile(columns: int) -> tuple[int, int]:
@@ -90,7 +91,12 @@ def bias_relu(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     out = torch.empty_like(x)
     tile_rows, tile_columns = _tile(columns)
     grid = (triton.cdiv(rows, tile_rows), triton.cdiv(columns, tile_columns))
-    bias_relu_kernel[grid](x, b, out, rows, columns, TILE_ROWS=tile_rows, TILE_COLUMNS=tile_columns)
+    bias_relu_kernel[grid](
+        *(x, b, out, rows, columns),
+        TILE_ROWS=tile_rows,
+        TILE_COLUMNS=tile_columns,
+        num_warps=WARPS,
+    )
     return out
     ### END SOLUTION
 
@@ -135,7 +141,7 @@ def residual_add_gelu(x: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
     # HINT: n = x.numel(); (triton.cdiv(n, BLOCK),) programs.
     n = x.numel()
     out = torch.empty_like(x)
-    residual_add_gelu_kernel[(triton.cdiv(n, BLOCK),)](x, r, out, n, BLOCK=BLOCK)
+    residual_add_gelu_kernel[(triton.cdiv(n, BLOCK),)](x, r, out, n, BLOCK=BLOCK, num_warps=WARPS)
     return out
     ### END SOLUTION
 
@@ -208,6 +214,7 @@ def scale_shift(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> to
         *(rows, columns),
         TILE_ROWS=tile_rows,
         TILE_COLUMNS=tile_columns,
+        num_warps=WARPS,
     )
     return out
     ### END SOLUTION
@@ -297,6 +304,7 @@ def addcmul_clamp(
         *(rows, columns),
         TILE_ROWS=tile_rows,
         TILE_COLUMNS=tile_columns,
+        num_warps=WARPS,
     )
     return out
     ### END SOLUTION

@@ -39,8 +39,8 @@ import triton.language as tl
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MAX_BLOCK = 4096
 TILE_ROWS, TILE_COLUMNS = 32, 128
-MAX_CHUNKS, PROGRAMS = 128, 1024
-FINISH_COLUMNS = 32
+MAX_CHUNKS, PROGRAMS = 1024, 1024
+WARPS = 8
 INF = tl.constexpr(float("inf"))  # a number of the module that kernels may use
 
 
@@ -54,6 +54,11 @@ def _chunks(rows: int, columns: int) -> int:
     """How many programs share a column: enough to fill a GPU, if there are as many row tiles."""
     tiles = max(triton.cdiv(columns, TILE_COLUMNS), 1)
     return min(triton.cdiv(rows, TILE_ROWS), MAX_CHUNKS, max(PROGRAMS // tiles, 1))
+
+
+def _finish_columns(chunks: int) -> int:
+    """How many columns a program of stage 2 takes: at most 8192 partial sums in its tile."""
+    return min(32, 8192 // triton.next_power_of_2(max(chunks, 1)))
 
 
 @triton.jit
@@ -194,18 +199,24 @@ def column_sum(x: torch.Tensor) -> torch.Tensor:
     # HINT: _chunks(rows, columns) says how many chunks. In which dtype are partial sums kept?
     ### BEGIN SOLUTION
     # HINT: partial is (chunks, columns) in float32; stage 1 has the grid (chunks, column tiles).
-    # HINT: Stage 2: one program for FINISH_COLUMNS columns; CHUNKS is the next power of two.
+    # HINT: Stage 2: one program for _finish_columns(chunks) columns; CHUNKS is the next power of
+    # HINT: two. Both stages take num_warps=WARPS.
     rows, columns = x.shape
     chunks = _chunks(rows, columns)
     partial = torch.empty((chunks, columns), dtype=torch.float32, device=x.device)
     out = torch.empty(columns, dtype=x.dtype, device=x.device)
     column_sum_kernel[(chunks, triton.cdiv(columns, TILE_COLUMNS))](
-        x, partial, rows, columns, TILE_ROWS=TILE_ROWS, TILE_COLUMNS=TILE_COLUMNS
+        *(x, partial, rows, columns),
+        TILE_ROWS=TILE_ROWS,
+        TILE_COLUMNS=TILE_COLUMNS,
+        num_warps=WARPS,
     )
-    column_sum_finish_kernel[(triton.cdiv(columns, FINISH_COLUMNS),)](
+    finish = _finish_columns(chunks)
+    column_sum_finish_kernel[(triton.cdiv(columns, finish),)](
         *(partial, out, chunks, columns),
         CHUNKS=triton.next_power_of_2(max(chunks, 1)),
-        COLUMNS=FINISH_COLUMNS,
+        COLUMNS=finish,
+        num_warps=WARPS,
     )
     return out
     ### END SOLUTION

@@ -7,7 +7,7 @@ from harness.testing import close, compiled, exercise, shapes, watch
 from tracks.triton import day07
 
 BLOCK = 2048
-TILE_ROWS, TILE_COLUMNS, TILE = 32, 128, 64
+TILE_ROWS, TILE_COLUMNS, TILE = 32, 128, 128
 DTYPES = [torch.float32, torch.bfloat16, torch.int64, torch.bool]
 
 
@@ -150,7 +150,7 @@ def test_tiles_loads_are_wide(rng):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @shapes(
     "rows, columns",
-    *[(0, 7), (4, 0), (1, 1), (2, 3), (63, 65), (64, 64), (65, 1), (1, 130), (130, 70)],
+    *[(0, 7), (4, 0), (1, 1), (2, 3), (127, 129), (128, 128), (129, 1), (1, 130), (260, 140)],
     gpu=[(8192, 8192), (4097, 1023)],
 )
 def test_transpose_transposes(rows, columns, dtype, rng):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from harness.testing import close, compiled, exercise, shapes, watch
 from tracks.triton import day08
 
-BLOCK = 1024
+BLOCK = 2048
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 HALF = [torch.float16, torch.bfloat16]
 SIZES = [0, 1023, 1025]

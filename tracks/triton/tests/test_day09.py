@@ -7,14 +7,15 @@ from harness.testing import close, compiled, exercise, layouts, shapes, watch
 from tracks.triton import day09
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
+BLOCK = 4096
 SIZES = [(0, 5, F32), (3, 0, F32), (1, 1, F32), (700, 3, F16), (64, 64, BF16), (3, 4099, F32)]
 LARGE = [(8192, 8192, BF16), (70_001, 129, F32)]
 
 
 def tiles(rows, columns):
     """How many tiles as _tile gives them cover a matrix."""
-    width = min(1 << max(columns - 1, 0).bit_length(), 2048)
-    return math.ceil(rows / (2048 // width)) * math.ceil(columns / width)
+    width = min(1 << max(columns - 1, 0).bit_length(), BLOCK)
+    return math.ceil(rows / (BLOCK // width)) * math.ceil(columns / width)
 
 
 def check(expected, f, *args, dtype, **options):
@@ -24,10 +25,11 @@ def check(expected, f, *args, dtype, **options):
     assert out.is_contiguous(), f"the result has the strides {out.stride()}: it is to be contiguous"
     assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
     flat = f is day09.residual_add_gelu
-    programs = math.ceil(out.numel() / 2048) if flat else tiles(*(1, 1, *out.shape)[-2:])
+    programs = math.ceil(out.numel() / BLOCK) if flat else tiles(*(1, 1, *out.shape)[-2:])
     assert seen.launches[0].programs == programs, (
         f"a result of shape {tuple(out.shape)} was covered by {seen.launches[0].programs} "
-        f"programs, but {'blocks of 2048' if flat else 'tiles as _tile gives them'} make {programs}"
+        f"programs, but {'blocks' if flat else 'tiles as _tile gives them'} of {BLOCK} elements "
+        f"make {programs}"
     )
     size = out.numel() * out.element_size()
     assert seen.peak_bytes <= size + 1024, (
