@@ -13,7 +13,7 @@ The fixtures ``device`` and ``rng`` come from the pytest plugin ``harness.gradin
 """
 
 from harness.testing.close import Mismatch, close
-from harness.testing.layouts import layouts
+from harness.testing.layouts import far_apart, layouts
 from harness.testing.marks import exercise, shapes
 from harness.testing.rng import ArrayRng, TensorRng
 from harness.testing.watching import Launch, Seen, watch
@@ -27,6 +27,7 @@ __all__ = [
     "close",
     "compiled",
     "exercise",
+    "far_apart",
     "layouts",
     "shapes",
     "watch",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 
 FILLER = 7  # lies between and around the values; whoever reads it has ignored the strides
 
@@ -30,6 +32,33 @@ def layouts(x: Any) -> Iterator[tuple[str, Any]]:
         if where not in seen:
             seen.append(where)
             yield name, view
+
+
+BEYOND = 2**31
+"""An offset of so many elements no longer fits into an int32."""
+
+
+def far_apart(x: Any) -> Iterator[tuple[str, Any]]:
+    """Yield ``(name, x's values)`` where one axis reaches beyond 2**31 elements; for torch tensors.
+
+    Each axis of at least 3 elements has its turn: its stride fits into an int32, and its last index
+    times the stride does not. (With 2 elements the stride itself would not fit, and Triton would
+    pass it as an int64.) The memory between the elements is never touched: on a CPU it costs
+    addresses only. On a GPU it is real, so the test is skipped where the card has not enough.
+    """
+    torch = sys.modules["torch"]
+    for axis, n in enumerate(x.shape):
+        if n < 3:
+            continue
+        others = [size for i, size in enumerate(x.shape) if i != axis]
+        strides = [math.prod(others[i + 1 :]) for i in range(len(others))]
+        strides.insert(axis, BEYOND // (n - 1) + 5)
+        reach = 1 + sum((n - 1) * s for n, s in zip(x.shape, strides, strict=True))
+        if x.is_cuda and torch.cuda.mem_get_info(x.device)[0] < 1.1 * reach * x.element_size():
+            pytest.skip(f"needs {reach * x.element_size() / 1e9:.1f} GB of free GPU memory")
+        memory = torch.empty(reach, dtype=x.dtype, device=x.device)
+        view = memory.as_strided(x.shape, strides).copy_(x.detach())
+        yield f"far-flung (axis {axis})", view.requires_grad_(x.requires_grad)
 
 
 def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.testing.layouts import layouts
+from harness.testing.layouts import BEYOND, far_apart, layouts
 
 SHAPES = [(), (1,), (7,), (0,), (3, 0), (1, 1), (1, 5), (5, 1), (4, 6), (2, 3, 5), (1, 4, 1, 3)]
 
@@ -63,3 +63,18 @@ def test_the_neighbours_are_other_values():
 def test_gradients_stay_required():
     for name, view in layouts(torch.ones(3, 4, requires_grad=True)):
         assert view.requires_grad and view.is_leaf, name
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (2, 5), (4, 3, 3)])
+def test_far_apart(shape):
+    x = torch.randint(-9, 9, shape, dtype=torch.int8)
+    seen = list(far_apart(x))
+    assert len(seen) == sum(n >= 3 for n in shape)
+    for name, view in seen:
+        assert torch.equal(view, x), name
+        reach = [(n - 1) * s for n, s in zip(view.shape, view.stride(), strict=True)]
+        assert max(reach) >= BEYOND and max(view.stride()) < BEYOND, f"{name}: {view.stride()}"
+
+
+def test_far_apart_passes_over_short_axes():
+    assert not list(far_apart(torch.zeros(2, 2)))

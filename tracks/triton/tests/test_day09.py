@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, layouts, shapes, watch
+from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
 from tracks.triton import day09
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
@@ -181,6 +181,16 @@ def test_scale_shift_reads_any_strides(rng):
 
 
 @exercise("scale_shift")
+def test_scale_shift_reads_beyond_int32(rng):
+    x, scale, shift = (rng.normal(3, 5, dtype=torch.float16) for _ in range(3))
+    cases = [(f"{name} x", view, scale, shift) for name, view in far_apart(x)]
+    cases += [(f"{name} scale", x, view, shift) for name, view in far_apart(scale)]
+    cases += [(f"{name} shift", x, scale, view) for name, view in far_apart(shift)]
+    for name, *args in cases:
+        check_scale_shift(*args, name=f"scale_shift with a {name}")
+
+
+@exercise("scale_shift")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_scale_shift_rounds_once(dtype, rng):
     x = rng.normal(3, 1000, dtype=dtype, mean=20)
@@ -235,6 +245,16 @@ def test_addcmul_reads_any_strides(rng):
     cases = [(f"{name} a", view, b, c) for name, view in layouts(a)]
     cases += [(f"{name} b", a, view, c) for name, view in layouts(b)]
     cases += [(f"{name} c", a, b, view) for name, view in layouts(c)]
+    for name, *args in cases:
+        check_addcmul(*args, -2.0, 1.0, name=f"addcmul_clamp with a {name}")
+
+
+@exercise("addcmul_clamp")
+def test_addcmul_reads_beyond_int32(rng):
+    a, b, c = (rng.normal(3, 5, dtype=torch.float16) for _ in range(3))
+    cases = [(f"{name} a", view, b, c) for name, view in far_apart(a)]
+    cases += [(f"{name} b", a, view, c) for name, view in far_apart(b)]
+    cases += [(f"{name} c", a, b, view) for name, view in far_apart(c)]
     for name, *args in cases:
         check_addcmul(*args, -2.0, 1.0, name=f"addcmul_clamp with a {name}")
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, layouts, shapes, watch
+from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
 from tracks.triton import day13
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -115,6 +115,13 @@ def test_softmax_refuses_rows_that_no_block_holds(device):
         day13.softmax(torch.zeros(1, 65_537, device=device))
 
 
+@exercise("softmax")
+def test_softmax_reads_beyond_int32(rng):
+    x = rng.normal(3, 5, dtype=torch.float16)
+    for name, view in far_apart(x):
+        close_softmax(day13.softmax(view), x, name=f"softmax of a {name} input")
+
+
 @exercise("softmax", gpu=True)
 @shapes("rows", gpu=[65_537])
 def test_softmax_beyond_int32(rows, device, rng):
@@ -172,6 +179,14 @@ def test_temperature_reads_any_strides_in_one_launch(rng):
         assert_one_pass(seen, out)
 
 
+@exercise("softmax_temperature")
+def test_temperature_reads_beyond_int32(rng):
+    x = rng.normal(3, 5, dtype=torch.float16)
+    for name, view in far_apart(x):
+        out = day13.softmax_temperature(view, 0.7)
+        close_softmax(out, x, 0.7, name=f"softmax_temperature of a {name} input")
+
+
 # masked_softmax -----------------------------------------------------------------------------
 
 
@@ -227,6 +242,16 @@ def test_masked_reads_any_strides_in_one_launch(rng):
         out, seen = watch(day13.masked_softmax, a, b)
         close_softmax(out, x, mask=mask, name=f"masked_softmax of a {name}")
         assert_one_pass(seen, out)
+
+
+@exercise("masked_softmax")
+def test_masked_reads_beyond_int32(rng):
+    x, mask = rng.normal(3, 5, dtype=torch.float16), rng.boolean(3, 5)
+    cases = [(f"{name} input", view, mask) for name, view in far_apart(x)]
+    cases += [(f"{name} mask", x, view) for name, view in far_apart(mask)]
+    for name, a, b in cases:
+        out = day13.masked_softmax(a, b)
+        close_softmax(out, x, mask=mask, name=f"masked_softmax of a {name}")
 
 
 @exercise("masked_softmax")
@@ -290,6 +315,15 @@ def test_backward_reads_any_strides_in_one_launch(rng):
         dx, seen = watch(day13.softmax_backward, a, b)
         close_backward(dx, y, dy, name=f"softmax_backward of a {name}")
         assert_one_pass(seen, dx)
+
+
+@exercise("softmax_backward")
+def test_backward_reads_beyond_int32(rng):
+    y, dy = rng.normal(3, 5).softmax(-1).half(), rng.normal(3, 5, dtype=torch.float16)
+    cases = [(f"{name} y", view, dy) for name, view in far_apart(y)]
+    cases += [(f"{name} dy", y, view) for name, view in far_apart(dy)]
+    for name, a, b in cases:
+        close_backward(day13.softmax_backward(a, b), y, dy, name=f"softmax_backward of a {name}")
 
 
 @exercise("softmax_backward")

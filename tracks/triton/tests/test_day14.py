@@ -3,7 +3,7 @@ from math import prod
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, layouts, shapes, watch
+from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
 from tracks.triton import day14
 
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
@@ -123,6 +123,13 @@ def test_online_reads_any_strides(rng):
 
 
 @exercise("online_softmax")
+def test_online_reads_beyond_int32(rng):
+    x = rng.normal(3, 5, dtype=F16)
+    for name, view in far_apart(x):
+        close_softmax(day14.online_softmax(view), x, name=f"online_softmax of a {name} input")
+
+
+@exercise("online_softmax")
 def test_online_reads_twice_and_keeps_a_block_in_registers(rng):
     (report,) = compiled(day14.online_softmax, rng.normal(1, 131_072, dtype=BF16))
     check_report(report)
@@ -214,6 +221,13 @@ def test_many_rows_read_any_strides(rng):
         close_softmax(out, x, name=f"softmax_many_rows of a {name} input")
         assert out.is_contiguous(), f"the result for a {name} input is not contiguous"
         check_one_launch(seen, out)
+
+
+@exercise("softmax_many_rows")
+def test_many_rows_read_beyond_int32(rng):
+    x = rng.normal(3, 5, dtype=F16)
+    for name, view in far_apart(x):
+        close_softmax(day14.softmax_many_rows(view), x, name=f"softmax of a {name} input")
 
 
 @exercise("softmax_many_rows")
@@ -354,6 +368,19 @@ def test_any_strides_and_nothing_between_the_elements(rng):
 
 
 @exercise("cross_entropy")
+def test_logits_beyond_int32(rng):
+    logits, targets = rng.normal(5, 7, dtype=F16), some_targets(rng, 5, 7).clone()
+    targets[0], targets[1] = 6, -100
+    targets[3], targets[4] = -100, 5
+    for name, view in far_apart(logits):
+        loss, dlogits = day14.cross_entropy(view, targets.int())  # an int32 times a stride
+        (expected, loss_scale), (gradient, slack) = cross_entropy64(logits, targets)
+        close(loss, expected, dtype=F32, scale=loss_scale / 4, terms=4, name=f"loss, {name} logits")
+        close(dlogits, gradient, dtype=F16, terms=16, scale=slack, factor=4.0,
+              name=f"dlogits, {name} logits")  # fmt: skip
+
+
+@exercise("cross_entropy")
 def test_another_ignore_index(rng):
     logits = rng.normal(40, 9)
     for ignore_index in (-1, 0, 7, 10**10):
@@ -374,13 +401,13 @@ def test_ignored_rows_count_for_nothing_whatever_they_hold(rng):
 
 @exercise("cross_entropy", inplace=True)
 def test_no_row_left(rng):
-    logits = rng.normal(3, 20_000).clone()
+    logits = rng.normal(3, 16_385).clone()  # the last column is alone in its block
     targets = torch.full((3,), -100, device=logits.device)
     check_cross_entropy(logits, targets, name=" of ignored rows")
     check_cross_entropy(logits, targets, inplace=True, name=" of ignored rows, in place")
     loss, dlogits = day14.cross_entropy(logits[:0], targets[:0])
     close(loss, torch.tensor(nan, device=logits.device), name="loss of no rows")
-    assert dlogits.shape == (0, 20_000), f"dlogits of no rows has the shape {dlogits.shape}"
+    assert dlogits.shape == (0, 16_385), f"dlogits of no rows has the shape {dlogits.shape}"
 
 
 @exercise("cross_entropy")
