@@ -17,7 +17,9 @@ from harness.bench.machine import slug
 from harness.bench.results import CaseResult, DayBench, Report, load, save
 from harness.bench.table import rate, time_text
 from harness.curriculum import ROOT
+from harness.grading.finder import short_hash
 
+OLD = "† measured on an earlier version of this day's reference."
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -42,7 +44,7 @@ def record(path: Path, root: Path = ROOT) -> list[Path]:
         readme = root / "tracks" / track / "README.md"
         if readme.exists():
             text = readme.read_text(encoding="utf-8")
-            readme.write_text(in_readme(text, table(recorded(root, track))), encoding="utf-8")
+            readme.write_text(in_readme(text, table(recorded(root, track), root)), encoding="utf-8")
             written.append(readme)
     return written
 
@@ -52,20 +54,36 @@ def recorded(root: Path, track: str) -> list[Report]:
     return [load(path) for path in sorted((root / "tracks" / track).glob("benches/results/*.json"))]
 
 
-def table(reports: Sequence[Report]) -> str:
-    """A Markdown table a machine: the reference against its peers, and the goals."""
+def table(reports: Sequence[Report], root: Path = ROOT) -> str:
+    """A Markdown table a machine: the reference against its peers, and the goals.
+
+    A day whose reference has changed since it was measured is marked.
+    """
     parts = []
     for report in reports:
         versions = ", ".join(f"{k} {v}" for k, v in report.versions.items() if k != "python")
-        parts.append(f"**{report.machine['name']}** ({report.machine['detail']}; {versions})\n")
+        when = report.when[:10]
+        where = f"{report.machine['detail']}; {versions}; {when}"
+        parts.append(f"**{report.machine['name']}** ({where})\n")
+        old = {day.day for day in report.days if _is_old(day, root)}
         names = _peers(report)
         parts.append(_line(["day", "bench", "case", "reference", "of its ceiling", *names]))
         parts.append(_line(["---"] * (5 + len(names))))
-        parts += [_line(row) for day in report.days for row in _rows(day, names)]
-        goals = [goal for day in report.days for bench in day.benches for goal in bench.goals]
+        parts += [_line(row) for day in report.days for row in _rows(day, names, day.day in old)]
+        if old:
+            parts.append("\n" + OLD)
+        goals = [
+            (goal, day.day in old)
+            for day in report.days
+            for bench in day.benches
+            for goal in bench.goals
+        ]
         if goals:
             parts.append("")
-            parts += [f"- {g.bench}: {g.text}: {g.status} ({g.detail})" for g in goals]
+            parts += [
+                f"- {g.bench}{' †' if is_old else ''}: {g.text}: {g.status} ({g.detail})"
+                for g, is_old in goals
+            ]
         parts.append("")
     return "\n".join(parts).rstrip("\n")
 
@@ -97,7 +115,13 @@ def _peers(report: Report) -> list[str]:
     return list(names)
 
 
-def _rows(day: DayBench, names: Sequence[str]) -> list[list[str]]:
+def _is_old(day: DayBench, root: Path) -> bool:
+    """Whether the reference is another one today than the one that was measured."""
+    path, _, measured = day.files.get(REFERENCE, "").partition(" #")
+    return bool(measured) and (root / path).is_file() and short_hash(root / path) != measured
+
+
+def _rows(day: DayBench, names: Sequence[str], old: bool) -> list[list[str]]:
     from harness.bench.table import share
 
     rows = []
@@ -115,7 +139,9 @@ def _rows(day: DayBench, names: Sequence[str]) -> list[list[str]]:
                 own += f", {rate(case.flops / seconds, 'FLOP/s')}"
             of = f"{part:.0%}" if part is not None else "–"
             peers = [_against(case, name) for name in names]
-            rows.append([str(day.day), bench.name, case.label, own, of, *peers])
+            rows.append(
+                [f"{day.day}{' †' if old else ''}", bench.name, case.label, own, of, *peers]
+            )
     return rows
 
 

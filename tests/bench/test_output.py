@@ -10,6 +10,7 @@ from harness.bench.plots import _follows, axis_of, draw, varying
 from harness.bench.record import in_readme, record, table
 from harness.bench.results import GoalResult, load, save
 from harness.bench.table import rate, show, time_text
+from harness.grading.finder import short_hash
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_nothing_measured_draws_nothing(day, make_day, tmp_path):
 
 def test_readme_table(day, make_report):
     text = table([make_report(day)])
-    assert "**GPU A** (sm_90; torch 2)" in text
+    assert "**GPU A** (sm_90; torch 2; 2026-01-01)" in text
     own = "120 ns, 83.3 GB/s"
     assert f"| 13 | softmax | rows=4096 columns=1024 | {own} | 83% | 1.25× |" in text
     page = in_readme("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb\n", text)
@@ -140,6 +141,16 @@ def test_readme_table(day, make_report):
     assert "old" not in page
     with pytest.raises(ValueError, match="results:begin"):
         in_readme("no markers", text)
+
+
+def test_readme_marks_figures_of_an_earlier_reference(day, make_report, tmp_path):
+    reference = tmp_path / "day13.py"
+    reference.write_text("x = 1\n")
+    day.files["reference"] = f"day13.py #{short_hash(reference)}"
+    assert "†" not in table([make_report(day)], tmp_path)
+    reference.write_text("x = 2\n")
+    text = table([make_report(day)], tmp_path)
+    assert "| 13 † | softmax |" in text and "† measured on an earlier version" in text
 
 
 def test_record_merges_days_of_one_machine(day, make_day, made, make_report, tmp_path):
