@@ -11,6 +11,11 @@ exercise = "softmax"
 find = "..."
 replace = "..."
 because = "why no test can notice it"
+
+[[habit]]                           # a learner's habit that is no mistake in this exercise
+exercise = "softmax"
+habit = "host"                      # one of harness.mutate.habits.HABITS
+because = "why it is right here"
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from harness.curriculum.errors import CurriculumError
 from harness.curriculum.markers import Exercise, exercises_of
 from harness.curriculum.source import comments_of, normalised, read_source, split_lines, syntax_tree
 
+CHANGE = ("find", "replace")
 _SHORTEST_EXPLANATION = 20  # characters: below that it explains nothing
 
 
@@ -55,9 +61,21 @@ class Equivalent:
 
 
 @dataclass(frozen=True)
+class Habit:
+    """A habit of learners that is right in this exercise, and why."""
+
+    exercise: str
+    habit: str
+    because: str
+    line: int
+    number: int
+
+
+@dataclass(frozen=True)
 class Bugs:
     bugs: tuple[Bug, ...]
     equivalents: tuple[Equivalent, ...]
+    habits: tuple[Habit, ...]
 
 
 def load_bugs(path: Path, solution_source: str) -> Bugs:
@@ -70,24 +88,32 @@ def load_bugs(path: Path, solution_source: str) -> Bugs:
     text = normalised(read_source(path))
     tables = _read_toml(text, path)
     for key in tables:
-        if key not in ("bug", "equivalent"):
-            message = f"unknown key {key!r}: there are only [[bug]] and [[equivalent]]"
+        if key not in ("bug", "equivalent", "habit"):
+            message = f"unknown key {key!r}: there are only [[bug]], [[equivalent]] and [[habit]]"
             raise CurriculumError(path, _line_of(text, re.escape(key)), message)
     exercises = _exercises(solution_source, path)
     bugs = [
         Bug(**fields, line=line, number=number)
-        for number, line, fields in _entries(tables, "bug", "says", text, path)
+        for number, line, fields in _entries(tables, "bug", CHANGE, "says", text, path)
     ]
     equivalents = [
         Equivalent(**fields, line=line, number=number)
-        for number, line, fields in _entries(tables, "equivalent", "because", text, path)
+        for number, line, fields in _entries(tables, "equivalent", CHANGE, "because", text, path)
     ]
+    habits = [
+        Habit(**fields, line=line, number=number)
+        for number, line, fields in _entries(tables, "habit", ("habit",), "because", text, path)
+    ]
+    for habit in habits:
+        if habit.exercise not in exercises:
+            message = f"habit {habit.number}: the day has no exercise {habit.exercise!r}"
+            raise CurriculumError(path, habit.line, message)
     entries: list[Bug | Equivalent] = [*bugs, *equivalents]
     original = ast.dump(syntax_tree(solution_source))
     for entry in entries:
         changed = _apply(solution_source, entry, exercises, path)
         _check(entry, changed, original, path)
-    return Bugs(tuple(bugs), tuple(equivalents))
+    return Bugs(tuple(bugs), tuple(equivalents), tuple(habits))
 
 
 def apply_bug(solution_source: str, bug: Bug | Equivalent, path: Path) -> str:
@@ -116,7 +142,7 @@ def _read_toml(text: str, path: Path) -> dict[str, Any]:
 
 
 def _entries(
-    tables: dict[str, Any], kind: str, reason: str, text: str, path: Path
+    tables: dict[str, Any], kind: str, what: tuple[str, ...], reason: str, text: str, path: Path
 ) -> list[tuple[int, int, dict[str, str]]]:
     """Number, line and fields of every ``[[kind]]``."""
     heads = [
@@ -127,7 +153,7 @@ def _entries(
     found = tables.get(kind, [])
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise CurriculumError(path, _line_of(text, kind), f"write [[{kind}]], a table each")
-    wanted = ("exercise", "find", "replace", reason)
+    wanted = ("exercise", *what, reason)
     entries = []
     for number, fields in enumerate(found, 1):
         line = heads[number - 1] if len(heads) == len(found) else 1

@@ -50,8 +50,15 @@ STEPS = words(
     "div_ masked_fill_ logical_not real conj"
 )
 """Steps that leave a value of the same kind, so that one can be forgotten."""
-SYMMETRIC = words("maximum minimum max min add mul logaddexp print isinstance equal allclose")
-SPEED_ONLY = words("num_warps num_stages non_blocking pin_memory eviction_policy cache_modifier")
+SYMMETRIC = words(
+    "maximum minimum max min add mul logaddexp print isinstance equal allclose promote_types "
+    "result_type broadcast_shapes"
+)
+SPEED_ONLY = words("num_warps num_stages non_blocking pin_memory eviction_policy cache_modifier sem")
+GUARDS = words("strict")
+"""Arguments that only refuse what does not happen."""
+IN_FLOAT32 = words("empty zeros ones rand randn")
+"""What makes float32 unless told otherwise."""
 MASKS = ("mask", "other")
 KEEPS = ("keepdim", "keepdims", "keep_dims")
 
@@ -80,7 +87,8 @@ def mask(node: ast.AST, text: Text) -> Iterator[Edit]:
     given = {k.arg: k for k in node.keywords if k.arg in MASKS}
     if "other" in given:
         other = given["other"]
-        yield text.without_argument(node, other)
+        if text.of(other.value) not in ("0", "0.0", "False"):  # masked lanes are 0 anyway
+            yield text.without_argument(node, other)
         yield text.replace(other.value, "0.0" if "inf" in text.of(other.value) else "1.0")
     if "mask" in given:
         edit = text.without_argument(node, given["mask"])
@@ -96,6 +104,10 @@ def keyword(node: ast.AST, text: Text) -> Iterator[Edit]:
     for argument in node.keywords:
         name = argument.arg
         if name is None or name in MASKS or name in SPEED_ONLY or name.isupper():
+            continue
+        if name in GUARDS:
+            continue
+        if called(node) in IN_FLOAT32 and text.of(argument) == "dtype=torch.float32":
             continue
         if name in KEEPS and isinstance(argument.value, ast.Constant):
             continue  # `constant` turns it round

@@ -38,6 +38,8 @@ def operands_swapped(node: ast.AST, text: Text) -> Iterator[Edit]:
     """``a - b`` → ``b - a``, and for / and @."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Sub, ast.Div, ast.MatMult)):
         operator = OPERATORS[type(node.op)]
+        if isinstance(node.op, ast.Sub) and called(text.parent(node)) in ("abs", "fabs", "square"):
+            return  # which do not see the sign
         yield text.replace(node, f"({text.atom(node.right)} {operator} {text.atom(node.left)})")
 
 
@@ -160,9 +162,21 @@ def order_of_elements(node: ast.AST, text: Text) -> Iterator[Edit]:
     above = text.parent(node)
     if called(above) in ("isinstance", "issubclass") or isinstance(above, ast.Compare):
         return
-    for left, right in pairwise(node.elts):
+    values = _unpacked(above, node)
+    for place, (left, right) in enumerate(pairwise(node.elts)):
+        if values and text.of(values[place]) == text.of(values[place + 1]):
+            continue  # a, b = 0.0, 0.0
         if text.of(left) != text.of(right):
             yield _swap(left, right, text)
+
+
+def _unpacked(statement: ast.AST | None, targets: ast.Tuple) -> list[ast.expr]:
+    """The values of ``targets = a, b, …`` where there is one for each target, else none."""
+    if not (isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Tuple)):
+        return []
+    values = statement.value.elts
+    same = statement.targets == [targets] and len(values) == len(targets.elts)
+    return values if same and not any(isinstance(v, ast.Starred) for v in values) else []
 
 
 def transpose(node: ast.AST, text: Text) -> Iterator[Edit]:

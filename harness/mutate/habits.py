@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.curriculum import Day
+from harness.curriculum import CurriculumError, Day, load_bugs
 from harness.mutate.judge import Baseline
 from harness.mutate.pool import Pool
 
@@ -43,9 +43,9 @@ WHY_NOT = {
 class HabitVerdict:
     exercise: str
     habit: str
-    outcome: Literal["rejected", "accepted", "not applicable"]
+    outcome: Literal["rejected", "accepted", "declared", "not applicable"]
     why: str = ""
-    """The test that rejects it, or why it is not applicable."""
+    """The test that rejects it, why the day declares it right, or why it is not applicable."""
     tests: tuple[str, ...] = ()
     disturbed: tuple[str, ...] = ()
     """Tests that do not count here: they fail on a wrapper that changes nothing."""
@@ -56,11 +56,43 @@ def judge_habits(
 ) -> list[HabitVerdict]:
     """Every habit in every exercise whose reference passes its tests."""
     names = [name for name, baseline in baselines.items() if not baseline.problem]
+    declared = _declared(day, source, names)
 
     def verdicts(name: str) -> list[HabitVerdict]:
         return _exercise(pool, day, source, name, baselines[name])
 
-    return [verdict for several in pool.map(verdicts, names) for verdict in several]
+    found = [verdict for several in pool.map(verdicts, names) for verdict in several]
+    return [_as_declared(verdict, declared, day) for verdict in found]
+
+
+def _declared(day: Day, source: str, names: list[str]) -> dict[tuple[str, str], str]:
+    """Why, by exercise and habit."""
+    if not day.bugs.exists():
+        return {}
+    found = {}
+    for entry in load_bugs(day.bugs, source).habits:
+        if entry.habit not in HABITS:
+            message = f"there is no habit {entry.habit!r}, only {', '.join(HABITS)}"
+            raise CurriculumError(day.bugs, entry.line, message)
+        if entry.exercise in names:
+            found[entry.exercise, entry.habit] = entry.because
+    return found
+
+
+def _as_declared(
+    verdict: HabitVerdict, declared: dict[tuple[str, str], str], day: Day
+) -> HabitVerdict:
+    """``verdict``, or that the day's bugs file calls the habit right here.
+
+    Raises CurriculumError where it does so though a test rejects the habit.
+    """
+    because = declared.get((verdict.exercise, verdict.habit))
+    if because is None or verdict.outcome == "not applicable":
+        return verdict
+    if verdict.outcome == "rejected":
+        message = f"the habit {verdict.habit!r} of {verdict.exercise} is declared right, "
+        raise CurriculumError(day.bugs, 1, f"{message}but {verdict.why} rejects it")
+    return replace(verdict, outcome="declared", why=because)
 
 
 def with_habit(source: str, exercise: str, habit: str, record: Path) -> str:

@@ -67,7 +67,7 @@ PLANTED = [
     ("function", "return tl.exp(x)", "return tl.exp2(x)"),
     ("mask", "return tl.load(x, mask=y < n)", "return tl.load(x)"),
     ("mask", "return tl.load(x, mask=y < n, other=0.0)", "return tl.load(x)"),
-    ("mask", "return tl.load(x, mask=y, other=0.0)", "return tl.load(x, mask=y)"),
+    ("mask", "return tl.load(x, mask=y, other=2.0)", "return tl.load(x, mask=y)"),
     ("mask", 'return tl.load(x, other=-float("inf"))', "return tl.load(x, other=0.0)"),
     ("keyword", "return x.sum(dim=1)", "return x.sum()"),
     ("keyword", "return f(x, eps=n, seed=y)", "return f(x, eps=n)"),
@@ -170,6 +170,30 @@ def test_text_outside_ascii_does_not_shift_the_edits() -> None:
 def test_speed_alone_is_no_mutant() -> None:
     made = mutants("return f(x, num_warps=n)")
     assert not any("num_warps" not in m.after for m in made)
+
+
+@pytest.mark.parametrize(
+    "answer, same",
+    [
+        ("return tl.load(x, mask=y, other=0.0)", "return tl.load(x, mask=y)"),
+        ("return torch.empty(n, dtype=torch.float32)", "return torch.empty(n)"),
+        ("return zip(x, y, strict=True)", "return zip(x, y)"),
+        ("return np.abs(x - y)", "return np.abs((y - x))"),
+        ("return torch.promote_types(x, y) + n", "return torch.promote_types(y, x) + n"),
+        ("a, b = 0.0, 0.0\nreturn a", "b, a = 0.0, 0.0"),
+    ],
+)
+def test_the_same_program_in_other_words_is_no_mutant(answer: str, same: str) -> None:
+    made = [m.after for m in mutants(answer)]
+    assert made and same not in made
+
+
+def test_what_only_looks_the_same_stays_a_mutant() -> None:
+    after = [m.after for m in mutants("return tl.load(x, mask=y, other=1.0)")]
+    assert "return tl.load(x, mask=y)" in after
+    assert "b, a = x, y" in [m.after for m in mutants("a, b = x, y\nreturn a")]
+    after = [m.after for m in mutants("return torch.full((n,), 1, dtype=torch.float32)")]
+    assert "return torch.full((n,), 1)" in after
 
 
 def test_an_axis_is_not_made_the_same_axis() -> None:

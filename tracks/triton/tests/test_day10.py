@@ -52,15 +52,20 @@ def test_row_sum_of_nan_and_infinities(rng):
     close(day10.row_sum(x), x.double().sum(-1), dtype=x.dtype, terms=4500, scale=1.0)
 
 
-@exercise("row_sum")
-def test_row_sum_reads_wide_and_once(rng):
-    (report,) = compiled(day10.row_sum, rng.normal(2, 8192))
+def assert_wide(report):
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     assert report.widest_load_bits == 128, (
         f"loads are {report.widest_load_bits} bits wide: neighbouring lanes do not touch "
-        "neighbouring addresses, or the compiler cannot see that they do"
+        "neighbouring addresses, the compiler cannot see that they do, or the block has fewer "
+        "elements than the lanes can take"
     )
+
+
+@exercise("row_sum")
+def test_row_sum_reads_wide_and_once(rng):
+    (report,) = compiled(day10.row_sum, rng.normal(2, 8192))
+    assert_wide(report)
 
 
 # row_max ------------------------------------------------------------------------------------
@@ -82,6 +87,12 @@ def test_row_max_keeps_nan(dtype, rng):
     x[0, 0], x[1, 8199], x[2, 4095], x[3, 4096], x[4, 4100] = nan, nan, nan, nan, nan
     x[4, 8] = inf
     close(day10.row_max(x), x.amax(-1), name="maximum of rows that hold nan")
+
+
+@exercise("row_max")
+def test_row_max_reads_wide(rng):
+    (report,) = compiled(day10.row_max, rng.normal(2, 8192))
+    assert_wide(report)
 
 
 @exercise("row_max")
@@ -118,6 +129,20 @@ def first(wanted):
     """The first True of each row."""
     columns = torch.arange(wanted.shape[1], device=wanted.device)
     return torch.where(wanted, columns, wanted.shape[1]).amin(-1)
+
+
+@exercise("row_argmax")
+@shapes("columns", 1, 300, 4097)
+def test_row_argmax_at_either_end(columns, rng):
+    x = rng.normal(2, columns).clone()
+    x[0, 0], x[1, -1] = 100.0, 100.0
+    check_argmax(x, torch.tensor([0, columns - 1], device=x.device))
+
+
+@exercise("row_argmax")
+def test_row_argmax_reads_wide(rng):
+    (report,) = compiled(day10.row_argmax, rng.normal(2, 8192))
+    assert_wide(report)
 
 
 @exercise("row_argmax")

@@ -18,6 +18,16 @@ def check_one_launch(seen, size):
     )
 
 
+def assert_wide(report):
+    assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
+    assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
+    assert report.widest_load_bits == 128, (
+        f"loads are {report.widest_load_bits} bits wide: neighbouring lanes do not touch "
+        "neighbouring addresses, the compiler cannot see that they do, or the block has fewer "
+        "elements than the lanes can take"
+    )
+
+
 # row_mean_var -------------------------------------------------------------------------------
 
 
@@ -49,6 +59,12 @@ def test_mean_var_matches_float64(rows, columns, dtype, rng):
 @shapes("columns", 300, 9001)
 def test_mean_var_when_the_mean_is_large(columns, mean, rng):
     check_mean_var(rng.normal(3, columns, mean=mean))
+
+
+@exercise("row_mean_var")
+def test_mean_var_reads_wide(rng):
+    (report,) = compiled(day11.row_mean_var, rng.normal(2, 8192))
+    assert_wide(report)
 
 
 @exercise("row_mean_var")
@@ -182,6 +198,27 @@ def test_norm_adds_in_float32(rng):
 
 
 @exercise("row_norm")
+@pytest.mark.parametrize("p, size", [(1, 1e35), (2, 1e17)])
+def test_norm_of_large_numbers_loses_no_digits(p, size, rng):
+    # The logarithm of 1e34 is 113: what it loses in its last digit is many digits of the norm.
+    check_norm(size * rng.uniform(20, 3, low=1.0, high=2.0), p, factor=1.0)
+
+
+@exercise("row_norm")
+@pytest.mark.parametrize("p", [1, 2, inf, 3])
+def test_norm_of_a_heavy_end(p, rng):
+    x = rng.normal(2, 4097).clone()  # the last column is alone in its block
+    x[0, 0], x[1, -1] = 300.0, -300.0
+    check_norm(x, p, terms=4097)
+
+
+@exercise("row_norm")
+def test_norm_reads_wide(rng):
+    (report,) = compiled(day11.row_norm, rng.normal(2, 8192), 2)
+    assert_wide(report)
+
+
+@exercise("row_norm")
 def test_norm_of_no_columns_and_of_a_p_that_is_none(device, rng):
     check_norm(torch.empty(3, 0, device=device), 2)
     check_norm(torch.empty(3, 0, device=device), inf)
@@ -191,6 +228,12 @@ def test_norm_of_no_columns_and_of_a_p_that_is_none(device, rng):
 
 
 # normalize_rows -----------------------------------------------------------------------------
+
+
+@exercise("normalize_rows")
+def test_normalize_reads_wide(rng):
+    (report,) = compiled(day11.normalize_rows, rng.normal(2, 8192))
+    assert_wide(report)
 
 
 def check_normalized(x, eps=1e-5, **options):

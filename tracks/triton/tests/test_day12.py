@@ -57,6 +57,14 @@ def test_logsumexp_of_large_logits(offset, rng):
 
 
 @exercise("logsumexp")
+def test_logsumexp_of_one_that_towers_over_the_rest(rng):
+    x = rng.normal(5, 4097).clone()  # a full block and one more column
+    for row, column in enumerate([0, 1, 2000, 4095, 4096]):
+        x[row, column] = 1e4
+    check_logsumexp(x)
+
+
+@exercise("logsumexp")
 def test_logsumexp_computes_in_float32(rng):
     for dtype in HALF:
         name = f"logsumexp of {dtype}"
@@ -123,6 +131,15 @@ def test_log_softmax_of_large_logits(offset, rng):
     x[0, 8192:] += offset  # softmax of most of the row is 0, its logarithm is not -inf
     x[1, :4096] += offset
     check_log_softmax(x)
+
+
+@exercise("log_softmax")
+def test_log_softmax_reads_wide(rng):
+    (report,) = compiled(day12.log_softmax, rng.normal(2, 8192))
+    assert report.widest_load_bits == 128, (
+        f"loads are {report.widest_load_bits} bits wide: has the block fewer elements than the "
+        "lanes can take?"
+    )
 
 
 @exercise("log_softmax")
