@@ -15,7 +15,7 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress watch
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress report update watch
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ restore: $(READY) ## TRACK= DAY= [VERSION=]: list or bring back versions that a 
 	@$(HARNESS) $@
 
 progress: $(READY) ## days, levels, medals, time; writes PROGRESS.md
+	@$(HARNESS) $@
+
+report: $(READY) ## [TO=file]: all of your work as one HTML page that needs no network
+	@$(HARNESS) $@
+
+update: $(READY) ## [CHECK=1 UNDO=1 UPSTREAM=]: the newest version, merged with your answers
 	@$(HARNESS) $@
 
 doctor: $(READY) ## what is installed, what is wrong, and what to do about it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -156,6 +157,22 @@ def progress(as_json: Json = False) -> None:
     raise typer.Exit(show_progress(as_json))
 
 
+@app.command()
+def update(
+    check: Annotated[
+        bool, typer.Option("--check", envvar="CHECK", help="say what would change, change nothing")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", envvar="UNDO", help="take the last back")] = False,
+    upstream: Annotated[
+        str, typer.Option(envvar="UPSTREAM", help="a git remote or address; found by itself")
+    ] = "",
+) -> None:
+    """The project's new version, merged with your answers; nothing of yours is lost."""
+    from harness.update.command import update as update_tree
+
+    raise typer.Exit(update_tree(check, undo, upstream))
+
+
 @app.command(name="next")
 def next_day() -> None:
     """Grade the first day that is not finished."""
@@ -242,6 +259,17 @@ def mutate(
 
 
 @app.command()
+def report(
+    to: Annotated[str, typer.Option(envvar="TO", help="write the page to this file")] = "",
+    as_json: Json = False,
+) -> None:
+    """One HTML page about your work: days, attempts, benchmarks, what the compiler made of it."""
+    from harness.cli.report import write_report
+
+    raise typer.Exit(write_report(to, as_json))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What is installed, what is wrong, and what to do about it."""
     from harness.cli.doctor import doctor as run_doctor
@@ -275,12 +303,17 @@ def main() -> None:
     except KeyboardInterrupt:
         _stop("stopped", 130)
     except Exception as error:
-        from harness.curriculum import CurriculumError, UnknownDay, UnknownExercise
+        from harness.curriculum import ROOT, CurriculumError, UnknownDay, UnknownExercise
+        from harness.progress import ProgressError
 
         if isinstance(error, (UnknownDay, UnknownExercise)):
             _stop(error.args[0], 2)
         if isinstance(error, CurriculumError):
             _stop(str(error), 1)
+        if isinstance(error, ProgressError):
+            _stop(str(error), 3)
+        if isinstance(error, OSError) and error.errno in _DISK:
+            _stop(f"{error.strerror}: {error.filename or ROOT}", 3)
         if type(error).__module__.startswith(("typer", "click")) and hasattr(error, "exit_code"):
             if hasattr(error, "format_message"):
                 _stop(f"{error.format_message()} (python -m harness --help)", 2)
@@ -297,6 +330,10 @@ def grade_file(file: str) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     return 0
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+"""What a full or read-only disk says: no fault of the harness, and no traceback."""
 
 
 def _stop(message: str, code: int) -> None:

@@ -9,7 +9,9 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from harness.curriculum import ROOT
 
@@ -43,15 +45,32 @@ def doctor(as_json: bool) -> int:
 
 def examine() -> list[Finding]:
     return [
+        _system(),
         _python(),
         *_packages(),
+        _pair(),
         _torch(),
         _gpu(),
         _compiler(),
+        _git(),
         _disk(),
         _writable(),
+        _progress(),
         _container(),
+        _editor(),
     ]
+
+
+def _system() -> Finding:
+    state = platform.platform()
+    if "microsoft" in state.lower() and str(ROOT).startswith("/mnt/"):
+        return Finding(
+            "system", state,
+            "this folder is on Windows' file system, which is slow from WSL and tells nobody of "
+            "saves: keep the clone in WSL's own, for example under your home folder",
+            needed=False,
+        )  # fmt: skip
+    return Finding("system", state)
 
 
 def _python() -> Finding:
@@ -87,6 +106,23 @@ def _packages() -> list[Finding]:
     return findings
 
 
+def _pair() -> Finding:
+    """torch is built for one version of triton, and another fails in ways that name neither."""
+    try:
+        wanted = re.search(
+            r"^triton==([\w.]+)", "\n".join(importlib.metadata.requires("torch") or []), re.M
+        )
+        there = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError as missing:
+        return Finding("torch and triton", f"{missing.name} is not installed")
+    if wanted and there.split("+")[0] != wanted[1]:
+        return Finding(
+            "torch and triton", f"triton {there}; this torch is built for {wanted[1]}",
+            f"{sys.executable} -m pip install triton=={wanted[1]}", needed=False,
+        )  # fmt: skip
+    return Finding("torch and triton", "belong together")
+
+
 def _torch() -> Finding:
     try:
         import torch
@@ -119,14 +155,32 @@ def _gpu() -> Finding:
         )
     names = ", ".join(gpu.name for gpu in gpus)
     driver = gpus[0].driver if gpus else "?"
+    state = f"{driver} ({names})"
+    if not driver[:1].isdigit() or image_variant(driver) == "cuda" or _built_for_cuda_12():
+        return Finding("NVIDIA driver", state)
+    return Finding(
+        "NVIDIA driver", state,
+        "torch's CUDA 13 build needs driver 580 or newer: update the driver, or work in the image: "
+        f"make image VARIANT={image_variant(driver)}, then make shell",
+        needed=False,
+    )  # fmt: skip
+
+
+def image_variant(driver: str) -> str:
+    """The image's variant for a driver's version, "" for none. ci/container.lib.sh chooses alike.
+
+    CUDA 13 runs on drivers from 580 on, every CUDA 12 on those from 525 on (NVIDIA's "CUDA
+    Compatibility", minor versions).
+    """
     major = int(driver.split(".")[0]) if driver[:1].isdigit() else 0
-    if 0 < major < 580:
-        return Finding(
-            "NVIDIA driver", f"{driver} ({names})",
-            "CUDA 13 needs driver 580 or newer: update it, or use the image's cu126 variant",
-            needed=False,
-        )  # fmt: skip
-    return Finding("NVIDIA driver", f"{driver} ({names})")
+    return "cuda" if major >= 580 else "cu126" if major >= 525 else "cpu"
+
+
+def _built_for_cuda_12() -> bool:
+    try:
+        return "+cu12" in importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def _driver() -> bool:
@@ -135,6 +189,13 @@ def _driver() -> bool:
 
 def _compiler() -> Finding:
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang") or ""
+    header = os.path.join(sysconfig.get_path("include"), "Python.h")
+    if compiler and not os.path.exists(header):
+        return Finding(
+            "C compiler", f"{compiler}, without Python's headers",
+            f"Triton builds its launchers with {header} on a GPU: apt-get install python3-dev",
+            needed=False,
+        )  # fmt: skip
     if compiler:
         return Finding("C compiler", compiler)
     return Finding(
@@ -142,6 +203,19 @@ def _compiler() -> Finding:
         "Triton builds its launchers with one on a GPU: apt-get install gcc python3-dev",
         needed=False,
     )  # fmt: skip
+
+
+def _git() -> Finding:
+    git = shutil.which("git")
+    if git is None:
+        return Finding("git", "none", "make update needs it: apt-get install git", needed=False)
+    if not (ROOT / ".git").exists():
+        return Finding(
+            "git", f"{git}; this folder is no clone",
+            "make update has nothing to update from: clone the project, copy your dayNN.py there",
+            needed=False,
+        )  # fmt: skip
+    return Finding("git", git)
 
 
 def _disk() -> Finding:
@@ -158,7 +232,53 @@ def _writable() -> Finding:
     )
 
 
+def _progress() -> Finding:
+    from harness.progress import ProgressError, Store
+
+    store = Store()
+    try:
+        count = len(store.attempts())
+    except ProgressError as error:
+        remedy = f"move {store.file} away (with its -wal and -shm): a new history begins"
+        return Finding("progress", str(error), remedy, needed=False)
+    return Finding("progress", f"{count} attempts")
+
+
 def _container() -> Finding:
     inside = os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv")
     engine = shutil.which("docker") or shutil.which("podman")
-    return Finding("container", "inside one" if inside else engine or "no engine (not needed)")
+    if inside or not engine:
+        return Finding("container", "inside one" if inside else "no engine (not needed)")
+    from harness.measure.nvml import NvmlUnavailable, open_nvml
+
+    try:
+        with open_nvml() as nvml:
+            drivers = [gpu.driver for gpu in nvml.gpus()]
+    except NvmlUnavailable:
+        drivers = []
+    variant = image_variant(drivers[0] if drivers else "")
+    return Finding("container", f"{engine}; this machine runs the image's variant {variant}")
+
+
+def _editor() -> Finding:
+    """VS Code's recommended extensions, as far as its folders tell."""
+    listed = ROOT / ".vscode" / "extensions.json"
+    text = listed.read_text(encoding="utf-8") if listed.exists() else ""
+    wanted = re.findall(r'"([\w-]+\.[\w-]+)"', text.split("unwanted")[0])
+    home = Path.home()
+    folders = [f for f in home.glob(".vscode*/extensions") if f.is_dir()]
+    if not folders:
+        return Finding("VS Code", "not found (not needed)")
+    installed = {
+        re.sub(r"-\d+\..*", "", entry.name.lower()) for f in folders for entry in f.iterdir()
+    }
+    remote = any(f.parent.name != ".vscode" for f in folders)
+    lacking = [
+        name for name in wanted
+        # this one runs on the desktop, not where the files are
+        if name not in installed and not (remote and name.startswith("ms-vscode-remote."))
+    ]  # fmt: skip
+    if lacking:
+        how = " ".join(f"--install-extension {name}" for name in lacking)
+        return Finding("VS Code", f"lacks {', '.join(lacking)}", f"code {how}", needed=False)
+    return Finding("VS Code", "has the recommended extensions")

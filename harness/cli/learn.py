@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 from harness.cli.options import Usage
+from harness.cli.sides import beside
 from harness.curriculum import (
     ROOT,
     Day,
@@ -19,11 +22,12 @@ from harness.curriculum import (
     hints_for,
     read_source,
     reset_exercise,
-    write_source,
 )
-from harness.progress import ProgressError, Store, keep, kept_of
+from harness.progress import ProgressError, Store, keep, kept_of, put
 from harness.progress.archive import FOLDER
 from harness.progress.summary import markdown, next_day, progress_of, screen_text
+
+T = TypeVar("T")
 
 
 def show_hint(track: str, number: str, exercise: str) -> int:
@@ -33,7 +37,8 @@ def show_hint(track: str, number: str, exercise: str) -> int:
     name = exercise or _first_open(day, store)
     chosen = find_exercise(day, name)
     hints = deeper_hints(day, chosen)
-    depth = min(store.hints_shown(day.track, day.number, name) + 1, len(hints))
+    shown = _or_say(lambda: store.hints_shown(day.track, day.number, name)) or 0
+    depth = min(shown + 1, len(hints))
     print(f"{name}, hint {depth} of {len(hints)}:\n")
     for text in hints[:depth]:
         print(f"  {text}")
@@ -52,21 +57,34 @@ def deeper_hints(day: Day, exercise: Exercise) -> list[str]:
 
 
 def show_solution(track: str, number: str, force: bool) -> int:
-    """Yours against the reference, as a diff, once the day has been passed."""
+    """Yours beside the reference, once the day has been passed."""
     day = find_day(track, number)
     if not force and Store().levels().get((day.track, day.number), 0) < 2:
         raise Usage(
             f"{day.track} day {day.number} has not been passed yet: make hint, or FORCE=1 to look."
         )
     mine = read_source(day.file).splitlines() if day.file.exists() else []
-    reference = [
-        line
-        for line in read_source(day.solution).splitlines()
-        if line.strip() not in ("### BEGIN SOLUTION", "### END SOLUTION")
-    ]
-    lines = list(difflib.unified_diff(mine, reference, "yours", "reference", lineterm="", n=3))
+    reference = answers_alone(read_source(day.solution).splitlines())
+    width = shutil.get_terminal_size((120, 24)).columns
+    lines = beside(mine, reference, ("yours", "reference"), width)
     print("\n".join(lines) if lines else "Yours is the reference, line for line.")
     return 0
+
+
+def answers_alone(lines: list[str]) -> list[str]:
+    """The reference without its markers and the hints between them."""
+    kept: list[str] = []
+    inside = hinting = False
+    for line in lines:
+        text = line.strip()
+        if text in ("### BEGIN SOLUTION", "### END SOLUTION"):
+            inside = text == "### BEGIN SOLUTION"
+            continue
+        # a hint goes on in comment lines that are set in
+        hinting = inside and (text.startswith("# HINT:") or (hinting and text.startswith("#  ")))
+        if not hinting:
+            kept.append(line)
+    return kept
 
 
 def reset_day(track: str, number: str, exercise: str) -> int:
@@ -82,11 +100,11 @@ def reset_day(track: str, number: str, exercise: str) -> int:
             print("Nothing to reset: it is the stub already.")
             return 0
         kept = keep(day)
-        write_source(day.file, after)
+        put(day.file, after.encode("utf-8"))
         print(f"{day.file.relative_to(ROOT)} is the stub again{f' ({exercise})' * bool(exercise)}.")
         print(f"Your version is kept: {kept.relative_to(ROOT)}; make restore brings it back.")
     else:
-        write_source(day.file, stub)
+        put(day.file, stub.encode("utf-8"))
         print(f"wrote {day.file.relative_to(ROOT)}")
     return 0
 
@@ -109,7 +127,7 @@ def restore_day(track: str, number: str, version: str) -> int:
     content = chosen.path.read_bytes()
     if day.file.exists() and day.file.read_bytes() != content:
         keep(day)
-    day.file.write_bytes(content)
+    put(day.file, content)
     print(f"{day.file.relative_to(ROOT)} is the version of {chosen.when} again.")
     return 0
 
@@ -122,7 +140,7 @@ def show_progress(as_json: bool) -> int:
         return 0
     print(screen_text(progress))
     try:
-        (ROOT / "PROGRESS.md").write_text(markdown(progress), encoding="utf-8")
+        put(ROOT / "PROGRESS.md", markdown(progress).encode("utf-8"))
     except OSError as error:
         print(f"PROGRESS.md was not written: {error.strerror}", file=sys.stderr)
     return 0
@@ -134,14 +152,17 @@ def where_next() -> tuple[str, int] | None:
 
 def _first_open(day: Day, store: Store) -> str:
     """The exercise a hint is for when none is named: the first that the last attempt failed."""
-    attempts = store.attempts(day.track, day.number)
+    attempts = _or_say(lambda: store.attempts(day.track, day.number))
     names = [e.name for e in day.exercises]
     failing = [n for n in names if n in attempts[-1].failing] if attempts else names
     return (failing or names)[0]
 
 
-def _or_say(write: object) -> None:
+def _or_say(use: Callable[[], T]) -> T | None:
+    """What ``use`` gives; a history that cannot be read or written is said, and no reason to
+    refuse a hint."""
     try:
-        write()  # type: ignore[operator]
+        return use()
     except ProgressError as error:
         print(error, file=sys.stderr)
+        return None

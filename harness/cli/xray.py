@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from harness.cli.options import Usage, check_choice, check_impl
-from harness.curriculum import find_day, find_exercise
-from harness.protocol import Request
+from harness.curriculum import ROOT, find_day, find_exercise
+from harness.protocol import LEARNER, Request
+from harness.report.collect import keep_xray
 
 
 def xray_day(
@@ -49,4 +50,6 @@ def xray_day(
         print(f"compiling {len(launches)} kernel(s) for {', '.join(chips)} …", file=sys.stderr)
     reports = xray(launches, chips)
     print(json_of(reports) if as_json else as_text(reports))
+    if impl == LEARNER and not exercise and reports:  # for the page of make report
+        keep_xray(ROOT, day.number, day.file, [one.to_json() for one in reports])
     return 1 if not reports or any(report.refused for report in reports) else 0

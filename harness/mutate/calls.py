@@ -54,7 +54,9 @@ SYMMETRIC = words(
     "maximum minimum max min add mul logaddexp print isinstance equal allclose promote_types "
     "result_type broadcast_shapes"
 )
-SPEED_ONLY = words("num_warps num_stages non_blocking pin_memory eviction_policy cache_modifier sem")
+SPEED_ONLY = words(
+    "num_warps num_stages non_blocking pin_memory eviction_policy cache_modifier sem"
+)
 GUARDS = words("strict")
 """Arguments that only refuse what does not happen."""
 IN_FLOAT32 = words("empty zeros ones rand randn")

@@ -4,7 +4,7 @@ Everything lives in ``.harness/`` beside the tracks. A tree that cannot be writt
 stop grading: ``ProgressError`` says what could not be kept.
 """
 
-from harness.progress.archive import Kept, keep, kept_of
+from harness.progress.archive import Kept, keep, kept_of, put
 from harness.progress.store import Attempt, ProgressError, Store
 
-__all__ = ["Attempt", "Kept", "ProgressError", "Store", "keep", "kept_of"]
+__all__ = ["Attempt", "Kept", "ProgressError", "Store", "keep", "kept_of", "put"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +33,22 @@ def keep(day: Day, folder: Path = FOLDER, now: float | None = None) -> Path:
     while copy.exists():  # two resets in one second are two versions
         count += 1
         copy = place / f"{stamp}_{count}.py"
-    copy.write_bytes(day.file.read_bytes())
+    put(copy, day.file.read_bytes())
     return copy
+
+
+def put(file: Path, content: bytes) -> None:
+    """Write a file so that the old or the new one is there at every instant, on a full disk too."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        if file.exists():
+            shutil.copymode(file, part)
+        os.replace(part, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 def kept_of(day: Day, folder: Path = FOLDER) -> list[Kept]:

@@ -41,6 +41,9 @@ _MIGRATIONS = (
         at real not null
     );
     """,
+    """
+    alter table attempts add column hints integer not null default 0;
+    """,
 )
 
 
@@ -61,6 +64,8 @@ class Attempt:
     failing: tuple[str, ...]
     seconds: float
     peak_bytes: int | None
+    hints: int = 0
+    """How many hints of the day had been shown by then."""
 
 
 class Store:
@@ -88,8 +93,9 @@ class Store:
         with self._open(write=True) as db:
             db.execute(
                 "insert into attempts (at, track, day, hash, device, level, passed, total, failing,"
-                " seconds, peak_bytes) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
+                " seconds, peak_bytes, hints) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                " (select coalesce(sum(depth), 0) from hints where track = ? and day = ?))",
+                (*row, result.track, result.day),
             )
 
     def attempts(self, track: str = "", day: int = 0) -> list[Attempt]:
@@ -97,15 +103,15 @@ class Store:
         with self._open() as db:
             rows = db.execute(
                 "select at, track, day, hash, device, level, passed, total, failing, seconds,"
-                " peak_bytes from attempts where (? = '' or track = ?) and (? = 0 or day = ?)"
-                " order by at, id",
+                " peak_bytes, hints from attempts"
+                " where (? = '' or track = ?) and (? = 0 or day = ?) order by at, id",
                 (track, track, day, day),
             ).fetchall()
         return [
             Attempt(at, name, number, digest, device, level, passed, total,
-                    tuple(json.loads(failing)), seconds, peak)
-            for at, name, number, digest, device, level, passed, total, failing, seconds, peak
-            in rows
+                    tuple(json.loads(failing)), seconds, peak, hints)
+            for at, name, number, digest, device, level, passed, total, failing, seconds, peak,
+            hints in rows
         ]  # fmt: skip
 
     def levels(self) -> dict[tuple[str, int], int]:

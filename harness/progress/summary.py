@@ -110,11 +110,13 @@ def screen_text(progress: Progress) -> str:
         for day in days:
             if day.level == 1:
                 lines.append(f"{'':<9}   working on day {day.day}: {day.title}")
+    reached = sum(d.level >= 2 for days in progress.tracks.values() for d in days)
     medals = [d.medal for days in progress.tracks.values() for d in days if d.medal]
     lines += [
         "",
-        f"{progress.attempts} attempts · {progress.seconds / 3600:.1f} hours · "
-        f"{progress.hints} hints · {progress.streak} day(s) in a row",
+        f"{reached} of {sum(PLANNED.values())} days · {progress.attempts} attempts · "
+        f"{progress.seconds / 3600:.1f} hours · {progress.hints} hints · "
+        f"{progress.streak} day(s) in a row",
     ]
     if medals:
         lines.append(" · ".join(f"{medals.count(m)} {m}" for m in ("gold", "silver", "bronze")))

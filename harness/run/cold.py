@@ -14,6 +14,10 @@ from harness.protocol import Request
 from harness.run.process import Process
 
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Unless told otherwise: days work on small arrays, where more threads only wait for each other."""
+
+
 class Cold:
     """Starts a new interpreter. ``python`` is the environment's own by default."""
 
@@ -26,7 +30,7 @@ class Cold:
         child = subprocess.Popen(
             [self.python, "-m", "harness.grading.child", request.to_json(), channel.name],
             cwd=ROOT,
-            env={**os.environ, **quiet(), **self.environment},
+            env={**ONE_THREAD, **os.environ, **quiet(), **self.environment},
             stdin=subprocess.DEVNULL,
             stdout=None if request.passthrough else output,
             stderr=None if request.passthrough else output,

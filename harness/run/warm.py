@@ -41,6 +41,9 @@ class Warm:
             self._zygote.wait()
             self._zygote = None
 
+    def alive(self) -> bool:
+        return self._zygote is not None and self._zygote.poll() is None
+
     def open(self) -> None:
         """Start the warm process now, so that the first run need not wait for it.
 
@@ -63,7 +66,7 @@ class Warm:
         self._received = b""
 
     def start(self, request: Request, events: int, output: int) -> Process:
-        if self._zygote is None or self._zygote.poll() is not None:
+        if not self.alive():
             self.open()
         line = request.to_json().encode() + b"\n"
         socket.send_fds(self._socket, [line], [events, output])

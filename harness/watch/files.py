@@ -29,13 +29,14 @@ def events_arrive(folder: Path) -> bool:
     seen = threading.Event()
 
     def listen() -> None:
-        for changes in watchfiles.watch(
-            folder, watch_filter=None, step=STEP_MS, debounce=DEBOUNCE_MS, stop_event=stop,
-            force_polling=False, recursive=False, rust_timeout=100,
-        ):  # fmt: skip
-            if any(Path(path).name == probe.name for _, path in changes):
-                seen.set()
-                return
+        with contextlib.suppress(OSError):  # no events to be had, for want of watches
+            for changes in watchfiles.watch(
+                folder, watch_filter=None, step=STEP_MS, debounce=DEBOUNCE_MS, stop_event=stop,
+                force_polling=False, recursive=False, rust_timeout=100,
+            ):  # fmt: skip
+                if any(Path(path).name == probe.name for _, path in changes):
+                    seen.set()
+                    return
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -58,11 +59,17 @@ def watch_files(
     folders: list[Path], saved: Callable[[set[Path]], None], stop: threading.Event, polling: bool
 ) -> None:
     """Call ``saved`` with the files that changed, until ``stop``."""
-    for changes in watchfiles.watch(
-        *folders, watch_filter=_wanted, step=STEP_MS, debounce=DEBOUNCE_MS, stop_event=stop,
-        force_polling=polling, poll_delay_ms=POLL_MS, rust_timeout=200,
-    ):  # fmt: skip
-        saved({Path(path) for _, path in changes})
+    try:
+        for changes in watchfiles.watch(
+            *folders, watch_filter=_wanted, step=STEP_MS, debounce=DEBOUNCE_MS, stop_event=stop,
+            force_polling=polling, poll_delay_ms=POLL_MS, rust_timeout=200,
+        ):  # fmt: skip
+            saved({Path(path) for _, path in changes})
+    except OSError:
+        if polling:
+            raise
+        # One folder could be watched, all of them are too many for this system.
+        watch_files(folders, saved, stop, polling=True)
 
 
 def _wanted(change: watchfiles.Change, path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,10 +22,26 @@ def single_keys() -> Iterator[None]:
 
     before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
+    # A shell that gets the terminal back (Ctrl-Z, then fg) may have changed it.
+    resumed = signal.signal(signal.SIGCONT, lambda *_: tty.setcbreak(sys.stdin))
     try:
         yield
     finally:
+        signal.signal(signal.SIGCONT, resumed)
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def on_resize(redraw: Callable[[], None]) -> Iterator[None]:
+    """Call ``redraw`` whenever the window has another size."""
+    if not hasattr(signal, "SIGWINCH"):
+        yield
+        return
+    before = signal.signal(signal.SIGWINCH, lambda *_: redraw())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
 
 
 def read_keys(pressed: Callable[[str], None], stop: threading.Event) -> None:

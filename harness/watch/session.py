@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import queue
 import signal
@@ -17,12 +18,12 @@ from harness.cli.options import Usage, seed_of
 from harness.curriculum import ROOT, Day, find_day, find_exercise
 from harness.progress import ProgressError, Store
 from harness.progress.summary import next_day
-from harness.protocol import DayResult, Request
+from harness.protocol import LEARNER, DayResult, Request
 from harness.run import run
 from harness.run.process import Process
 from harness.run.warm import Warm
 from harness.watch.files import events_arrive, watch_files
-from harness.watch.keys import read_keys, single_keys
+from harness.watch.keys import on_resize, read_keys, single_keys
 from harness.watch.view import View
 
 
@@ -41,6 +42,19 @@ class Key:
 class Graded:
     result: DayResult
     number: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The harness itself could not run the tests."""
+
+    why: str
+    number: int
+
+
+Event = Saved | Key | Graded | Failed
+RESIZED = "resized"
+"""Comes as a key: the next draw fits the new window."""
 
 
 class Cancellable:
@@ -68,11 +82,12 @@ class Cancellable:
 class Session:
     def __init__(self, day: Day, seed: str, device: str) -> None:
         self.day, self.seed, self.device = day, seed, device
-        self.events: queue.SimpleQueue[Saved | Key | Graded] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.warm = Warm(day.track, device)
         self.running: Cancellable | None = None
         self.number = 0
+        self.retried = False
         self.saved_at = 0.0
         polling = not events_arrive(ROOT / "tracks" / day.track)
         self.view = View(polling)
@@ -91,7 +106,7 @@ class Session:
         )
         # The warm process must be started by a thread that lives as long as it does: this one.
         self.warm.open()
-        with single_keys():
+        with single_keys(), on_resize(lambda: self.events.put(Key(RESIZED))):
             reader.start()
             if sys.stdout.isatty():
                 sys.stdout.write("\x1b[2J")
@@ -115,7 +130,7 @@ class Session:
     def _note_saved(self, files: set[Path]) -> None:
         self.events.put(Saved(files, time.monotonic()))
 
-    def _handle(self, event: Saved | Key | Graded) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, Saved):
             if any(file.is_relative_to(ROOT / "harness") for file in event.files):
                 self._restart("the harness changed: starting anew")
@@ -125,6 +140,9 @@ class Session:
         elif isinstance(event, Graded):
             if event.number == self.number:  # an older run's result is of an older file
                 self._show(event.result)
+        elif isinstance(event, Failed):
+            if event.number == self.number:
+                self._failed(event)
         else:
             self._key(event.key)
 
@@ -139,6 +157,8 @@ class Session:
     def _grade(self) -> None:
         if self.running is not None:
             self.running.cancel()
+        if not self.warm.alive():
+            self._restart("the warm process was ended (for want of memory?): it is a new one")
         self.number += 1
         number = self.number
         launcher = self.running = Cancellable(self.warm)
@@ -150,8 +170,13 @@ class Session:
         def grade() -> None:
             # one run at a time: the one that was cancelled ends first
             with self._turn:
-                if number == self.number:
+                if number != self.number:
+                    return
+                try:
                     self.events.put(Graded(run(request, launcher), number))
+                except Exception as error:
+                    why = f"the tests could not be run ({error}): r tries again, make doctor helps"
+                    self.events.put(Failed(why, number))
 
         self.view.doing = "grading …"
         self.view.draw()
@@ -160,7 +185,10 @@ class Session:
     _turn = threading.Lock()
 
     def _show(self, result: DayResult) -> None:
-        self.running = None
+        self.running, self.retried = None, False
+        if self._stale(result):  # saved while nobody watched yet, or in the run's first instant
+            self._grade()
+            return
         self.view.result, self.view.doing, self.view.note = result, "", ""
         self.view.latency = time.monotonic() - self.saved_at if self.saved_at else None
         try:
@@ -168,6 +196,26 @@ class Session:
         except ProgressError as error:
             self.view.note = str(error)
         self.view.draw()
+
+    def _failed(self, event: Failed) -> None:
+        self.running = None
+        if not self.retried:  # the warm process ended just then: a new one may do
+            self.retried = True
+            self.warm.close()
+            self._grade()
+            return
+        self.view.result, self.view.doing, self.view.note = None, "", event.why
+        self.view.draw()
+
+    def _stale(self, result: DayResult) -> bool:
+        """Whether a file of the learner's is another one than was graded."""
+        for file in result.files:
+            if file.whose == LEARNER:
+                with contextlib.suppress(OSError):
+                    now = hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
+                    if not now.startswith(file.hash):
+                        return True
+        return False
 
     def _key(self, key: str) -> None:
         if key == "r":
@@ -180,6 +228,10 @@ class Session:
             self._next()
         elif key == "b":
             self._bench()
+        elif key == RESIZED:
+            if sys.stdout.isatty():
+                sys.stdout.write("\x1b[2J")
+            self.view.draw()
 
     def _hint(self) -> str:
         result = self.view.result

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.sides import beside
 from tests.support.toy import Toy
 
 STUB = 'raise NotImplementedError("double")'
@@ -53,8 +54,9 @@ def test_the_solution_is_shown_after_passing_only(toy: Toy) -> None:
     answer(toy, "return x + x")
     harness(toy, "autodiff", "1")
     shown = harness(toy, "solution", "autodiff", "1")
-    assert "-    return x + x" in shown
-    assert "+    return 2.0 * x" in shown
+    (row,) = [line for line in shown.splitlines() if "2.0 * x" in line]
+    assert row.split() == ["26", "return", "x", "+", "x", "|", "26", "return", "2.0", "*", "x"]
+    assert "SOLUTION" not in shown and "two times x" not in shown
     assert "return 2.0 * x" in harness(toy, "solution", "autodiff", "2", "--force")
 
 
@@ -94,3 +96,120 @@ def test_progress_and_next(toy: Toy) -> None:
 def test_only_the_learners_own_file_counts(toy: Toy) -> None:
     harness(toy, "autodiff", "1", "--impl", "solution")
     assert json.loads(harness(toy, "progress", "--json"))["attempts"] == 0
+
+
+def test_only_the_differing_lines_are_shown_beside_each_other() -> None:
+    same = [f"line {n}" for n in range(20)]
+    assert beside(same, same, ("yours", "reference")) == []
+    other = [*same[:10], "changed", *same[11:15], "added", *same[15:]]
+    lines = beside(same, other, ("yours", "reference"), 60)
+    assert lines[0].split() == ["yours", "reference"]
+    assert "  11 line 10                 |   11 changed" in lines
+    assert [line.split() for line in lines if ">" in line] == [[">", "16", "added"]]
+    assert len(lines) < 16
+    assert max(map(len, lines)) <= 60
+
+
+def test_a_long_line_goes_on_below_itself() -> None:
+    left, right = ["x = " + "1 + " * 20 + "END"], ["x = 21"]
+    lines = beside(left, right, ("yours", "reference"), 60)
+    assert "".join(line[5:28] for line in lines[1:]).rstrip().endswith("END")
+    assert max(map(len, lines)) <= 60
+
+
+def test_a_reset_of_one_exercise_leaves_the_others(toy: Toy) -> None:
+    two = 'def triple(x: np.ndarray) -> np.ndarray:\n    """3 x."""\n    # HINT: a\n'
+    two += "    ### BEGIN SOLUTION\n    # HINT: b\n    return 3 * x\n    ### END SOLUTION\n"
+    toy.add_day(3, reference=("def test_double", f"{two}\n\ndef test_double"))
+    harness(toy, "stubs")
+    file = answer(toy, "return x + x", day=3)
+    file.write_text(file.read_text().replace('NotImplementedError("triple")', 'ValueError("mine")'))
+    harness(toy, "reset", "autodiff", "3", "--ex", "triple")
+    text = file.read_text()
+    assert "return x + x" in text and 'NotImplementedError("triple")' in text
+    assert (
+        "mine"
+        in (toy.folder / ".harness/archive")
+        .joinpath("autodiff/day03")
+        .glob("*.py")
+        .__next__()
+        .read_text()
+    )
+    assert "Nothing to reset" in harness(toy, "reset", "autodiff", "3", "--ex", "triple")
+
+
+def test_a_file_that_is_no_python_can_be_reset_and_comes_back(toy: Toy) -> None:
+    file = answer(toy, "return (")
+    harness(toy, "reset", "autodiff", "1")
+    assert STUB in file.read_text()
+    harness(toy, "restore", "autodiff", "1", "--version", "1")
+    assert "return (" in file.read_text()
+
+
+def test_versions_are_listed_newest_first(toy: Toy) -> None:
+    assert "No earlier version" in harness(toy, "restore", "autodiff", "1")
+    for text in ("# one", "# two"):
+        answer(toy, f"return x {text}")
+        harness(toy, "reset", "autodiff", "1")
+    harness(toy, "restore", "autodiff", "1", "--version", "2")
+    assert "# one" in (toy.track / "day01.py").read_text()
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+sys.argv = ["harness", *{arguments!r}]
+from harness.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["reset", "autodiff", "1"], ["restore", "autodiff", "1", "--version", "1"]]
+)
+@pytest.mark.parametrize("size", [0, 300])
+def test_a_full_disk_takes_no_answer(toy: Toy, arguments: list[str], size: int) -> None:
+    answer(toy, "return x  # kept")
+    harness(toy, "reset", "autodiff", "1")
+    file = answer(toy, "return x  # present")
+    done = toy.run("-c", LIMITED.format(size=size, arguments=arguments))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr
+    assert "# present" in file.read_text()
+    harness(toy, *arguments)
+    kept = [p.read_text() for p in (toy.folder / ".harness/archive").rglob("*.py")]
+    assert any("# present" in text for text in kept)
+    assert not list(toy.folder.rglob("*.part"))
+
+
+def test_a_history_that_cannot_be_read_stops_nothing_else(toy: Toy) -> None:
+    (toy.folder / ".harness").mkdir()
+    (toy.folder / ".harness/progress.db").write_text("not a database, but rather long " * 99)
+    for arguments, code in (
+        (["hint", "autodiff", "1"], 0), (["progress"], 3), (["next"], 3),
+        (["solution", "autodiff", "1"], 3), (["reset", "autodiff", "1"], 0),
+        (["autodiff", "1"], 1),
+    ):  # fmt: skip
+        said = harness(toy, *arguments, code=code)
+        assert "Traceback" not in said
+        assert ("progress.db" in said) == (arguments[0] != "reset"), said
+
+
+def test_the_learners_commands_start_at_once_and_without_torch(toy: Toy) -> None:
+    code = (
+        "import sys, time\nstart = time.process_time()\nsys.argv = ['harness', *{!r}]\n"
+        "from harness.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('HEAVY', sorted({{'torch', 'triton', 'numpy', 'pytest'}} & set(sys.modules)))\n"
+    )
+    for arguments in (
+        ["hint", "autodiff", "1"], ["progress"], ["reset", "autodiff", "1"],
+        ["restore", "autodiff", "1"], ["solution", "autodiff", "1", "--force"], ["update"],
+    ):  # fmt: skip
+        assert "HEAVY []" in toy.run("-c", code.format(arguments)).stdout, arguments
+
+
+def test_three_tracks_and_all_their_days_are_counted(toy: Toy) -> None:
+    shown = harness(toy, "progress")
+    assert "0 of 102 days" in shown
+    assert max(map(len, shown.splitlines())) <= 80

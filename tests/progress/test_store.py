@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import hashlib
+import random
 import resource
 import signal
 import sqlite3
@@ -89,6 +92,40 @@ def test_an_older_file_is_migrated_with_its_rows(store: Store) -> None:
     assert store.hints_shown("triton", 1, "fill") == 3
 
 
+@pytest.mark.parametrize("version", range(1, len(_MIGRATIONS)))
+def test_every_older_version_is_migrated_by_two_terminals_at_once(
+    store: Store, version: int
+) -> None:
+    with contextlib.closing(sqlite3.connect(store.file)) as db, db:
+        for statements in _MIGRATIONS[:version]:
+            db.executescript(statements)
+        db.execute(f"pragma user_version = {version}")
+        db.execute(
+            "insert into attempts (at, track, day, hash, device, level, passed, total, failing,"
+            " seconds, peak_bytes) values (5, 'triton', 7, 'abcd', 'cpu', 2, 3, 3, '[]', 1, 9)"
+        )
+    writers = [writer(store, day, 10) for day in (1, 2)]
+    assert [w.wait(60) for w in writers] == [0, 0]
+    assert store.levels() == {("triton", 7): 2}
+    assert store.attempts() == [Attempt(5, "triton", 7, "abcd", "cpu", 2, 3, 3, (), 1, 9, 0)]
+    assert store.hints_used() == 20
+
+
+def test_a_new_schema_is_a_migration_at_the_end() -> None:
+    """What learners have on their disks was written by these; none may be rewritten."""
+    digest = hashlib.sha256("".join(_MIGRATIONS[:3]).encode()).hexdigest()
+    assert digest[:16] == "fc1861d08068ba11", "add a migration instead of changing one"
+
+
+def test_an_attempt_knows_the_hints_that_came_before_it(store: Store) -> None:
+    store.record(result("wrong"))
+    store.note_hint("triton", 1, "e0", 2)
+    store.note_hint("triton", 1, "e1", 1)
+    store.note_hint("triton", 2, "e0", 4)
+    store.record(result("passed"))
+    assert [attempt.hints for attempt in store.attempts()] == [0, 3]
+
+
 def test_a_newer_file_is_left_alone(store: Store) -> None:
     with sqlite3.connect(store.file) as db:
         db.execute("pragma user_version = 99")
@@ -136,6 +173,38 @@ def test_a_kill_loses_nothing_that_was_acknowledged(store: Store) -> None:
     process.wait()
     assert store.hints_used() in (acknowledged, acknowledged + 1)
     store.record(result("passed"))
+
+
+RECORDER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from harness.progress import Store
+from harness.protocol import DayResult, ExerciseResult
+store = Store(Path({file!r}))
+for i in range(100_000):
+    made = DayResult("triton", 1, "", "learner", i, [ExerciseResult("e", "passed", [], {{}})])
+    store.record(made, at=float(i + 1))
+    print(i, flush=True)
+"""
+
+
+def test_kills_at_random_instants_lose_no_attempt(store: Store) -> None:
+    code = RECORDER.format(root=str(ROOT), file=str(store.file))
+    known = 0
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(random.uniform(0.0, 0.05))
+        process.kill()
+        acknowledged = 1 + len(process.stdout.read().splitlines())
+        process.wait()
+        now = len(store.attempts())
+        assert now in (known + acknowledged, known + acknowledged + 1)
+        known = now
+    with contextlib.closing(sqlite3.connect(store.file)) as db:
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(store: Store) -> None:

@@ -27,9 +27,12 @@ class Terminal:
         self.process = subprocess.Popen(
             command, cwd=cwd, env={**environment, "TERM": "xterm"},
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C is a signal here
         )  # fmt: skip
         os.close(slave)
         self.shown = ""
+        self.written: list[str] = []
+        """What was read, a piece a write of the program's, with its escapes."""
 
     def wait_for(self, text: str, seconds: float = 60.0) -> str:
         """Everything shown since the last call, up to and with ``text``."""
@@ -43,19 +46,35 @@ class Terminal:
                     ended = False
                 except OSError:  # the other end is closed
                     chunk = b""
-                self.shown += _ESCAPES.sub("", chunk.decode(errors="replace"))
+                self.written.append(chunk.decode(errors="replace"))
+                self.shown += _ESCAPES.sub("", self.written[-1])
             if ended or time.monotonic() > deadline:
                 raise AssertionError(f"{text!r} was not shown within {seconds} s:\n{self.shown}")
         before, self.shown = self.shown.split(text, 1)
         return before + text
 
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the window another size, which the program is told of."""
+        import fcntl
+        import termios
+
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        os.killpg(self.process.pid, signal.SIGWINCH)
+
+    def echoes(self) -> bool:
+        """Whether the terminal is in its ordinary mode: what is typed is shown, line by line."""
+        import termios
+
+        flags = termios.tcgetattr(self._master)[3]
+        return bool(flags & termios.ECHO) and bool(flags & termios.ICANON)
+
     def press(self, key: str) -> None:
         os.write(self._master, key.encode())
 
-    def close(self) -> int:
-        """End the program if it still runs. → its exit status."""
+    def close(self, seconds: float = 10.0) -> int:
+        """End the program if it still runs after so long. → its exit status."""
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import watchfiles
 
-from harness.watch.files import events_arrive
+from harness.watch.files import events_arrive, watch_files
 from tests.support.terminal import Terminal
 from tests.support.toy import Toy
 
@@ -30,22 +33,27 @@ class Learner:
         self.file.write_text(self.stub.replace(STUB, answer))
 
 
+def watching(toy: Toy, day: str) -> Terminal:
+    return Terminal(
+        [sys.executable, "-m", "harness", "watch", "autodiff", day],
+        toy.folder,
+        {**os.environ, "PYTHONPATH": str(toy.folder)},
+    )
+
+
 @pytest.fixture
 def learner(tmp_path: Path) -> Iterator[Learner]:
     toy = Toy(tmp_path / "project")
     toy.add_day(1)
     toy.add_day(2)
     assert toy.run("-m", "harness", "stubs").returncode == 0
-    terminal = Terminal(
-        [sys.executable, "-m", "harness", "watch", "autodiff", "1"],
-        toy.folder,
-        {**os.environ, "PYTHONPATH": str(toy.folder)},
-    )
+    terminal = watching(toy, "1")
     try:
         terminal.wait_for("not started")
         yield Learner(toy, terminal)
     finally:
-        terminal.press("q")
+        if terminal.process.poll() is None:
+            terminal.press("q")
         terminal.close()
 
 
@@ -90,12 +98,190 @@ def test_a_new_save_ends_a_run_that_hangs(learner: Learner) -> None:
     assert time.monotonic() - started < 15, "the hanging run (20 s) was waited for"
 
 
+def test_every_verdict_comes_from_a_fork_of_one_warm_process(
+    learner: Learner, tmp_path: Path
+) -> None:
+    parents = tmp_path / "parents"
+    for number in (1, 2, 3):
+        learner.save(
+            f"import os\n    with open({str(parents)!r}, 'a') as f:\n"
+            f"        f.write(f'{number} {{os.getppid()}} {{os.getpid()}}\\n')\n    {RIGHT}"
+        )
+        learner.terminal.wait_for("after the save")
+    lines = {tuple(line.split()) for line in parents.read_text().splitlines()}
+    assert len({parent for _, parent, _ in lines}) == 1, lines
+    assert {number for number, _, _ in lines} == {"1", "2", "3"}
+
+
+def test_a_warm_process_that_is_gone_is_replaced(learner: Learner, tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    learner.save(f"import os\n    open({str(parent)!r}, 'w').write(str(os.getppid()))\n    {RIGHT}")
+    learner.terminal.wait_for("1 of 1 exercises")
+    os.kill(int(parent.read_text()), signal.SIGKILL)
+    learner.save("return 3 * x")
+    learner.terminal.wait_for("tests fail")
+    learner.save(RIGHT)
+    learner.terminal.wait_for("1 of 1 exercises")
+
+
+def test_rerun_and_hints_beyond_the_last(learner: Learner) -> None:
+    terminal = learner.terminal
+    learner.save("return 3 * x")
+    terminal.wait_for("after the save")
+    terminal.press("r")
+    terminal.wait_for("grading")
+    terminal.wait_for("tests fail")
+    terminal.wait_for("quit")
+    for _ in range(2):
+        terminal.press("h")
+        terminal.wait_for("hint 1 of 1")
+    learner.save(RIGHT)
+    terminal.wait_for("1 of 1 exercises")
+    terminal.press("h")
+    terminal.wait_for("Every exercise passes")
+
+
+@pytest.mark.parametrize("solved", [False, True])
+def test_quitting_gives_the_terminal_back(learner: Learner, solved: bool) -> None:
+    terminal = learner.terminal
+    assert not terminal.echoes()
+    if solved:
+        learner.save(RIGHT)
+        terminal.wait_for("1 of 1 exercises")
+    terminal.press("q")
+    assert terminal.process.wait(20) == (0 if solved else 1)
+    assert terminal.echoes()
+
+
+def test_ctrl_c_quits_too(learner: Learner) -> None:
+    learner.terminal.press("\x03")
+    assert learner.terminal.process.wait(20) == 1
+    assert learner.terminal.echoes()
+
+
+def test_the_screen_is_drawn_over_not_wiped(learner: Learner) -> None:
+    """A screen that is cleared and then filled flickers."""
+    terminal = learner.terminal
+    terminal.wait_for("quit")
+    terminal.written.clear()
+    learner.save("return 3 * x")
+    terminal.wait_for("after the save")
+    terminal.wait_for("quit")
+    text = "".join(terminal.written)
+    assert text.count("\x1b[H") >= 2, "grading, then the verdict"
+    assert "\x1b[2J" not in text
+
+
+def test_another_size_of_the_window(learner: Learner) -> None:
+    terminal = learner.terminal
+    learner.save("return 3 * x")
+    terminal.wait_for("after the save")
+    terminal.wait_for("quit")
+    terminal.resize(60, 12)
+    assert "more lines: make the window taller" in terminal.wait_for("b bench")
+
+
+def test_a_save_by_rename_and_a_file_that_was_away(learner: Learner) -> None:
+    """Many editors write a new file and rename it over the old one."""
+    new = learner.file.with_suffix(".tmp")
+    new.write_text(learner.stub.replace(STUB, RIGHT))
+    new.rename(learner.file)
+    learner.terminal.wait_for("1 of 1 exercises")
+    learner.file.unlink()
+    learner.terminal.wait_for("missing")
+    learner.save(RIGHT)
+    learner.terminal.wait_for("1 of 1 exercises")
+
+
 def test_a_change_of_the_tests_is_noticed(learner: Learner) -> None:
     learner.save(RIGHT)
     learner.terminal.wait_for("1 of 1 exercises")
     tests = learner.toy.track / "tests" / "test_day01.py"
     tests.write_text(tests.read_text() + "    assert False, 'a stricter test'\n")
     learner.terminal.wait_for("a stricter test")
+
+
+def test_changes_of_an_earlier_day_and_of_shared_files_are_noticed(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "project")
+    toy.add_day(1)
+    uses = "from tracks.autodiff import day01\nfrom tracks.autodiff.shared import FACTOR\n\n\n"
+    toy.add_day(2, reference=("def double", f"{uses}def double"))
+    toy.add_day(3)
+    toy.write("shared.py", "FACTOR = 2.0\n")
+    assert toy.run("-m", "harness", "stubs").returncode == 0
+    for day, answer in ((1, "return 2.0 * x"), (2, "return day01.double(x) * FACTOR / 2.0")):
+        file = toy.track / f"day{day:02d}.py"
+        file.write_text(file.read_text().replace(STUB, answer))
+    terminal = watching(toy, "2")
+    try:
+        terminal.wait_for("1 of 1 exercises")
+        first = toy.track / "day01.py"
+        first.write_text(first.read_text().replace("2.0 * x", "5.0 * x"))
+        terminal.wait_for("tests fail")
+        first.write_text(first.read_text().replace("5.0 * x", "2.0 * x"))
+        terminal.wait_for("1 of 1 exercises")
+        toy.write("shared.py", "FACTOR = 7.0\n")
+        terminal.wait_for("tests fail")
+        toy.write("shared.py", "FACTOR = 2.0\n")
+        terminal.wait_for("1 of 1 exercises")
+        terminal.wait_for("quit")
+        # a later day is of no consequence
+        third = toy.track / "day03.py"
+        third.write_text(third.read_text() + "\n")
+        with pytest.raises(AssertionError, match="not shown"):
+            terminal.wait_for("grading", seconds=1.5)
+    finally:
+        terminal.press("q")
+        terminal.close()
+
+
+def test_without_events_watch_polls_and_says_so(tmp_path: Path) -> None:
+    """As on a network mount: the probe hears nothing, and nobody had to set a flag."""
+    toy = Toy(tmp_path / "project")
+    toy.add_day(1)
+    assert toy.run("-m", "harness", "stubs").returncode == 0
+    # inside the process, watchfiles without polling waits for ever
+    deaf = (
+        "import sys, watchfiles\nreal = watchfiles.watch\n"
+        "def watch(*folders, force_polling, stop_event, **options):\n"
+        "    if force_polling:\n"
+        "        yield from real(*folders, force_polling=True, stop_event=stop_event, **options)\n"
+        "    stop_event.wait()\n"
+        "watchfiles.watch = watch\n"
+        "sys.argv = ['harness', 'watch', 'autodiff', '1']\n"
+        "from harness.cli import main\nmain()\n"
+    )
+    terminal = Terminal(
+        [sys.executable, "-c", deaf], toy.folder, {**os.environ, "PYTHONPATH": str(toy.folder)}
+    )
+    try:
+        terminal.wait_for("polling for changes")
+        file = toy.track / "day01.py"
+        file.write_text(file.read_text().replace(STUB, RIGHT))
+        terminal.wait_for("1 of 1 exercises")
+    finally:
+        terminal.press("q")
+        terminal.close()
+
+
+def test_too_many_folders_for_the_system_are_polled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder could be watched, all of them are more than the system allows."""
+    asked = []
+
+    def watch(*folders: Path, force_polling: bool, **options: object) -> Iterator[set]:
+        asked.append(force_polling)
+        if not force_polling:
+            raise OSError("inotify: no more watches")
+        yield {(1, str(tmp_path / "day01.py"))}
+
+    monkeypatch.setattr(watchfiles, "watch", watch)
+    saved: list[set[Path]] = []
+    watch_files([tmp_path], saved.append, threading.Event(), polling=False)
+    assert asked == [False, True]
+    assert saved == [{tmp_path / "day01.py"}]
+    assert not events_arrive(tmp_path)
 
 
 def test_events_arrive_here_and_the_probe_leaves_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""The doctor names each problem with its remedy, and is never the problem itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import doctor
+from harness.cli.doctor import Finding
+
+
+def test_all_of_it_as_json(capsys) -> None:
+    doctor.doctor(as_json=True)
+    findings = json.loads(capsys.readouterr().out)
+    names = [finding["name"] for finding in findings]
+    for name in (
+        "system", "Python", "torch", "triton", "torch build", "torch and triton", "NVIDIA driver",
+        "C compiler", "git", "disk", "this folder", "progress", "container", "VS Code",
+    ):  # fmt: skip
+        assert name in names
+    assert all(set(finding) == {"name", "state", "remedy", "needed"} for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("found", "mark", "code"),
+    [
+        (Finding("a", "fine"), "ok ", 0),
+        (Finding("a", "odd", "do this", needed=False), "-- ", 0),
+        (Finding("a", "bad", "do this"), "!! ", 3),
+    ],
+)
+def test_marks_and_exit_codes(monkeypatch, capsys, found: Finding, mark: str, code: int) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [found])
+    assert doctor.doctor(as_json=False) == code
+    out = capsys.readouterr().out
+    assert out.startswith(mark)
+    assert ("→ do this" in out) == bool(found.remedy)
+
+
+def test_a_package_that_is_missing_or_another_version(monkeypatch) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in ("numpy", "watchfiles"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "0.1" if name == "rich" else real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = {finding.name: finding for finding in doctor._packages()}
+    assert found["numpy"].needed and "pip install numpy==" in found["numpy"].remedy
+    assert found["watchfiles"].remedy and not found["watchfiles"].needed
+    assert "0.1" in found["rich"].state and found["rich"].remedy and not found["rich"].needed
+
+
+def test_a_triton_that_is_not_torchs(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: ["numpy", "triton==9.9.9; x"])
+    if importlib.metadata.version("triton") != "9.9.9":
+        assert "triton==9.9.9" in doctor._pair().remedy
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: None)
+    assert doctor._pair().remedy == ""
+
+
+def test_no_compiler_no_headers_no_git(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/gcc" if name == "gcc" else None)
+    monkeypatch.setattr(doctor.sysconfig, "get_path", lambda _: str(tmp_path))
+    assert "python3-dev" in doctor._compiler().remedy
+    (tmp_path / "Python.h").touch()
+    assert doctor._compiler() == Finding("C compiler", "/bin/gcc")
+    assert "make update" in doctor._git().remedy
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "gcc" in doctor._compiler().remedy
+
+
+def test_a_full_disk_and_a_tree_on_windows(monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("U", (), {"free": 10**9})())
+    assert "free at least" in doctor._disk().remedy
+    monkeypatch.setattr(doctor.platform, "platform", lambda: "Linux-5-microsoft-standard-WSL2")
+    monkeypatch.setattr(doctor, "ROOT", Path("/mnt/c/days"))
+    assert "WSL's own" in doctor._system().remedy
+    monkeypatch.setattr(doctor, "ROOT", Path("/home/me/days"))
+    assert doctor._system().remedy == ""
+
+
+def test_a_history_that_cannot_be_read(monkeypatch, tmp_path: Path) -> None:
+    from harness.progress import Store
+
+    file = tmp_path / "progress.db"
+    file.write_text("no database, and long enough to be looked at " * 50)
+    monkeypatch.setattr("harness.progress.Store", lambda: Store(file))
+    found = doctor._progress()
+    assert "progress.db" in found.remedy and not found.needed
+
+
+def test_the_editors_extensions(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert doctor._editor().remedy == ""
+    folder = tmp_path / ".vscode-server" / "extensions"
+    folder.mkdir(parents=True)
+    (folder / "ms-python.python-2026.1.0-linux-x64").mkdir()
+    found = doctor._editor()
+    assert "charliermarsh.ruff" in found.state and "--install-extension" in found.remedy
+    assert "ms-python.python" not in found.state and "remote" not in found.state
+    for name in ("charliermarsh.ruff-2026.2.0", "tamasfe.even-better-toml-0.21.2"):
+        (folder / name).mkdir()
+    assert doctor._editor().remedy == ""
+
+
+def test_a_python_that_is_too_old(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    assert "make PYTHON=" in doctor._python().remedy
