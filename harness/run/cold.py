@@ -13,7 +13,6 @@ from harness.curriculum import ROOT
 from harness.protocol import Request
 from harness.run.process import Process
 
-
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Unless told otherwise: days work on small arrays, where more threads only wait for each other."""
 

@@ -363,7 +363,7 @@ def test_swiglu_in_half_precision(device, rng):
 def test_swiglu_gradients(device, rng):
     block = fill(day09.SwiGLU(5, 8).to(device), rng).double()
     x, arrives = rng.normal(3, 5, dtype=torch.float64), rng.normal(3, 5, dtype=torch.float64)
-    got, gradient = with_gradient(block, x, arrives)
+    _, gradient = with_gradient(block, x, arrives)
     _, right = with_gradient(lambda t: gated(block, t), x, arrives)
     close(gradient, right, terms=32, scale=4.0, name="gradient of x")
     block(x).backward(arrives)

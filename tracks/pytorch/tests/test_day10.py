@@ -496,6 +496,13 @@ def test_cross_entropy_of_ignored_rows_alone(smoothing, weighted, device, rng):
 
 @exercise("cross_entropy")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_cross_entropy_of_a_single_class(reduction, device, rng):
+    z, target = rng.normal(3, 1), torch.tensor([-100, 0, -100], device=device)
+    check_cross_entropy(z, target, f"one class, two rows ignored, {reduction}", reduction=reduction)
+
+
+@exercise("cross_entropy")
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_cross_entropy_of_no_rows(reduction, device, rng):
     z, target = rng.normal(0, 4), rng.integers(0, 4, 0)
     got = day10.cross_entropy(z, target, reduction=reduction)
