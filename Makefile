@@ -15,7 +15,7 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress report update watch
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress report update watch image shell lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,15 @@ stubs: $(READY) ## [CHECK=1]: write the stubs from the references, or compare on
 
 setup: $(READY) ## create the environment (other targets do it when it is missing)
 	@:
+
+image: ## [VARIANT=cuda|cu126|cpu]: build the container's image, by default what this machine can run
+	@bash ci/container.sh build $(VARIANT)
+
+shell: ## [VARIANT= RUN="make triton DAY=1"]: a shell in the image, or one command
+	@bash ci/container.sh run $${RUN:+bash -c "$$RUN"}
+
+lint: ## scripts, Dockerfiles, workflows (Python: ruff and mypy)
+	@bash ci/lint.sh
 
 .venv/ready: requirements.txt harness/setup.py
 	@python3 harness/setup.py .venv $(TORCH)

@@ -378,8 +378,8 @@ class CheckpointManager:
     ) -> Resumed | None:
         """Load the newest checkpoint that is whole. None, and nothing changed, if there is none.
 
-        One that is a DamagedCheckpoint is passed over with a warning (warnings.warn) that holds
-        its message, and the next older one is tried. One that is whole but not of this model or
+        One that is a DamagedCheckpoint is passed over with a warning (warnings.warn, stacklevel=2)
+        that holds its message, and the next older one is tried. One that is whole but not of this model or
         optimizer raises its CheckpointError: starting from nothing would be no answer to that.
         """
         # TODO: try them from the newest to the oldest.

@@ -304,7 +304,8 @@ def save_checkpoint(
     afterwards ``path`` holds the whole old file (or still none), or the whole new one.
 
     1. Write into a temporary file in the same folder, whose name ends in ``.tmp``. Missing
-       folders are made first.
+       folders are made first. Make it with open(): what tempfile makes is for its owner's eyes
+       alone, and so would the checkpoint be.
     2. Flush it, and os.fsync it, before it is closed.
     3. os.replace it onto ``path``.
     4. os.fsync the folder too, where the system can open one (os.name == "posix"): the new
@@ -333,7 +334,7 @@ def save_checkpoint(
             "python": random.getstate(),
             "numpy": state,
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda": torch.cuda.get_rng_state_all(),
         },
     }
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -394,7 +395,6 @@ def load_checkpoint(
     # HINT: compare {name: shape} of both state_dicts; the first key that differs names itself.
     # HINT: the optimizer first: it refuses before it changes anything; the model has been checked.
     # HINT: random.setstate, np.random.set_state, torch.set_rng_state, torch.cuda.set_rng_state_all.
-    path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
@@ -429,7 +429,7 @@ def load_checkpoint(
         random.setstate(numbers["python"])
         np.random.set_state(numbers["numpy"])
         torch.set_rng_state(numbers["torch"])
-        if torch.cuda.is_available() and len(numbers["cuda"]) == torch.cuda.device_count():
+        if len(numbers["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(numbers["cuda"])
     return result
     ### END SOLUTION
@@ -530,9 +530,9 @@ class CheckpointManager:
     ) -> Resumed | None:
         """Load the newest checkpoint that is whole. None, and nothing changed, if there is none.
 
-        One that is a DamagedCheckpoint is passed over with a warning (warnings.warn) that holds
-        its message, and the next older one is tried. One that is whole but not of this model or
-        optimizer raises its CheckpointError: starting from nothing would be no answer to that.
+        One that is a DamagedCheckpoint is passed over with a warning (warnings.warn, stacklevel=2)
+        that holds its message, and the next older one is tried. One that is whole but not of this
+        model or optimizer raises its CheckpointError: starting from nothing would hide that.
         """
         # TODO: try them from the newest to the oldest.
         # HINT: which exception says "not this one", and which ones should end the run?

@@ -182,6 +182,15 @@ def test_select_leaves_out_the_threshold_itself(device):
 
 
 @exercise("reshape_like")
+def test_reshape_like_leaves_the_pattern_alone(rng):
+    x, like = rng.normal(2, 6), rng.normal(3, 4)  # rng sees to it that both stay as they are
+    for given in (x, x[:, ::2].T.contiguous().T.repeat(1, 2), x.T):
+        result, _ = day01.reshape_like(given, like)
+        assert torch.equal(result, given.reshape(3, 4))
+        assert result.data_ptr() != like.data_ptr(), "the result lies in the memory of the pattern"
+
+
+@exercise("reshape_like")
 @shapes("shape, target", ((), (1, 1)), ((4, 6), (24,)), ((3, 5), (5, 3)), ((2, 3, 4), (4, 6)),
         ((0, 3), (2, 0)), ((24,), (2, 3, 4)))  # fmt: skip
 def test_reshape_like_values(shape, target, device, rng):

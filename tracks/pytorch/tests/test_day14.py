@@ -680,6 +680,39 @@ def test_save_writes_what_a_run_needs(tmp_path):
     assert alike(np.random.get_state(), before[3]), "numpy's state is another"
 
 
+def pretend_gpus(monkeypatch, states):
+    """A machine with as many GPUs as there are ``states``. → what is set, by number"""
+    done = {}
+
+    def number(device):
+        return device if isinstance(device, int) else torch.device(device).index or 0
+
+    fakes = {
+        "is_available": lambda: bool(states),
+        "device_count": lambda: len(states),
+        "get_rng_state": lambda device=0: states[number(device)],
+        "get_rng_state_all": lambda: list(states),
+        "set_rng_state": lambda state, device=0: done.update({number(device): state}),
+        "set_rng_state_all": lambda several: done.update(enumerate(several)),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return done
+
+
+STATES = [torch.arange(16, dtype=torch.uint8), torch.full((16,), 7, dtype=torch.uint8)]
+
+
+@exercise("save_checkpoint")
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_save_keeps_the_state_of_each_gpu(gpus, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        pretend_gpus(patch, STATES[:gpus])
+        day14.save_checkpoint(tmp_path / "run.pt", model_of(1))
+    found = torch.load(tmp_path / "run.pt", weights_only=True)["rng"]["cuda"]
+    assert alike(list(found), STATES[:gpus]), f"with {gpus} GPUs, rng['cuda'] is {found}"
+
+
 @exercise("save_checkpoint")
 def test_save_without_optimizer_and_extra(tmp_path):
     day14.save_checkpoint(str(tmp_path / "run.pt"), model_of(1))
@@ -785,7 +818,7 @@ def limited(limit, kill, action):
         try:
             signal.alarm(15)
             torch.cuda.is_available = lambda: False  # a child cannot use its parent's GPU
-            torch.cuda.device_count = lambda: 0
+            torch.cuda.device_count = torch.cuda.random.device_count = lambda: 0
             torch.set_num_threads(1)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL if kill else signal.SIG_IGN)
@@ -905,11 +938,12 @@ def run_of(seed):
     return model, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5)
 
 
-def written(path, model, optimizer=None, step=0, extra=None):
+def written(path, model, optimizer=None, step=0, extra=None, cuda=None):
     """A checkpoint as save_checkpoint's docstring has it, made here."""
     state = np.random.get_state(legacy=False)
     state["state"]["key"] = state["state"]["key"].tolist()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    if cuda is None:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     rng = {
         "python": random.getstate(),
         "numpy": state,
@@ -980,6 +1014,39 @@ def test_load_leaves_the_generators_if_told(tmp_path):
     for name, old, new in zip(("random", "numpy", "torch"), before[2:], snapshot(other)[2:],
                               strict=True):  # fmt: skip
         assert alike(old, new), f"rng=False, and the generator of {name} was set"
+    assert alike(snapshot(other)[0], snapshot(model)[0]), "the model was not loaded"
+
+
+@exercise("load_checkpoint")
+@pytest.mark.parametrize("saved, here", [(2, 2), (2, 0), (0, 2), (1, 2), (2, 1), (0, 0)])
+def test_load_restores_the_gpus_if_they_are_as_many(saved, here, tmp_path, monkeypatch):
+    path = written(tmp_path / "run.pt", model_of(1), cuda=STATES[:saved])
+    with monkeypatch.context() as patch:
+        done = pretend_gpus(patch, [torch.zeros(16, dtype=torch.uint8)] * here)
+        day14.load_checkpoint(path, model_of(2), rng=False)
+        assert not done, "rng=False, and a GPU's generator was set"
+        day14.load_checkpoint(path, model_of(2))
+    wanted = dict(enumerate(STATES)) if saved == here == 2 else {}
+    assert alike(done, wanted), (
+        f"saved with {saved} GPUs, loaded with {here}: the generators of {sorted(done)} were set"
+    )
+
+
+@exercise("load_checkpoint")
+def test_load_of_a_file_that_was_saved_on_a_gpu(tmp_path):
+    """Its tensors are marked "cuda:0"; here they are wanted wherever the model is."""
+    model = model_of(1)
+    path = written(tmp_path / "run.pt", model)
+    changed = tmp_path / "gpu.pt"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name.endswith("data.pkl"):
+                assert b"X\x03\0\0\0cpu" in data  # this test's own knowledge of the format
+                data = data.replace(b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:0")
+            new.writestr(name, data)
+    other = model_of(2)
+    day14.load_checkpoint(changed, other)
     assert alike(snapshot(other)[0], snapshot(model)[0]), "the model was not loaded"
 
 
@@ -1101,6 +1168,8 @@ def test_load_refuses_another_model_before_it_changes_anything(tmp_path):
     cases = [
         ("missing in the file", "2.weight", [nn.Linear(3, 3), nn.ReLU()],
          [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)]),
+        ("missing in the file, the first", "0.weight", [nn.ReLU(), nn.Linear(3, 3)],
+         [nn.Linear(3, 3, bias=False), nn.Linear(3, 3)]),
         ("not in the model", "2.bias", [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)],
          [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2, bias=False)]),
         ("of another shape", "1.weight", [nn.Linear(3, 3), nn.Linear(3, 1)],
@@ -1276,6 +1345,8 @@ def test_manager_passes_over_damaged_files(tmp_path):
         assert any(f"step-0000000{step}.pt" in text for text in texts), (
             f"step {step} was passed over without a warning that names it: {texts}"
         )
+    places = {w.filename for w in caught}
+    assert places == {__file__}, f"the warnings point at {places}, not at who called restore"
     for path in manager.paths():
         path.write_bytes(b"")
     before = snapshot(model)
@@ -1319,6 +1390,9 @@ def test_manager_replaces_a_step_that_is_saved_again(tmp_path):
     assert whole(path, model_of(4), "saved again under the same name")
     manager.save(2, model_of(5))
     assert names(manager)[1:] == ["step-00000002.pt"], f"{names(manager)}"
+    manager.save(1, model_of(6), metric=0.6)
+    wanted = ["step-00000001_metric-0.6.pt", "step-00000002.pt"]
+    assert names(manager) == wanted, f"step 1 was saved again: {names(manager)}"
 
 
 @exercise("CheckpointManager")
