@@ -50,7 +50,7 @@ restore: $(READY) ## TRACK= DAY= [VERSION=]: list or bring back versions that a 
 progress: $(READY) ## days, levels, medals, time; writes PROGRESS.md
 	@$(HARNESS) $@
 
-report: $(READY) ## [TO=file]: all of your work as one HTML page that needs no network
+report: $(READY) ## [TO=file XRAY=1]: all of your work as one HTML page that needs no network
 	@$(HARNESS) $@
 
 update: $(READY) ## [CHECK=1 UNDO=1 UPSTREAM=]: the newest version, merged with your answers

@@ -260,13 +260,16 @@ def mutate(
 
 @app.command()
 def report(
-    to: Annotated[str, typer.Option(envvar="TO", help="write the page to this file")] = "",
+    to: Annotated[str, typer.Option("--to", "--out", envvar="TO", help="the page's file")] = "",
+    xray: Annotated[
+        bool, typer.Option("--xray", envvar="XRAY", help="compile what has no report yet")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """One HTML page about your work: days, attempts, benchmarks, what the compiler made of it."""
     from harness.cli.report import write_report
 
-    raise typer.Exit(write_report(to, as_json))
+    raise typer.Exit(write_report(to, xray, as_json))
 
 
 @app.command()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.bench.contenders import YOURS
 from harness.bench.results import DayBench, Report, load
 from harness.curriculum import ROOT, find_tracks
 from harness.grading.finder import short_hash
-from harness.progress.store import Attempt, Store
+from harness.progress import Attempt, Store, put
 from harness.progress.summary import Progress, progress_of
 
 
@@ -44,7 +46,23 @@ class Learner:
     benches: list[Bench] = field(default_factory=list)
     kernels: list[Kernels] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    """Result files that could not be read, and why."""
+    """Files that could not be read, and why."""
+
+    def level(self, track: str, day: int) -> int:
+        """0 not started, 1 started, 2 checked on the CPU, 3 passed on a GPU, 4 benched."""
+        known = next((d for d in self.progress.tracks.get(track, ()) if d.day == day), None)
+        if known is None:
+            return 0
+        benched = any(b.day.track == track and b.day.day == day and YOURS in b.day.files
+                      for b in self.benches)  # fmt: skip
+        return 4 if known.level >= 2 and (benched or known.medal) else known.level
+
+    @property
+    def not_compiled(self) -> list[int]:
+        """Days of the Triton track that were started and have no report of the present file."""
+        current = {one.day for one in self.kernels if one.current}
+        return [d.day for d in self.progress.tracks.get("triton", ())
+                if d.level and d.day not in current]  # fmt: skip
 
 
 def collect(root: Path = ROOT, now: datetime.datetime | None = None) -> Learner:
@@ -74,34 +92,41 @@ def _benches(folder: Path, unreadable: list[str]) -> list[Bench]:
             known = newest.get((day.track, day.day))
             if not day.problem and (known is None or known.run.when < run.when):
                 newest[day.track, day.day] = Bench(day, run)
-    return [newest[key] for key in sorted(newest)]
-
-
-def kept_xray(root: Path, day: int) -> Path:
-    """Where ``make xray`` keeps what it said last of the learner's day."""
-    return root / ".harness" / "xray" / f"day{day:02}.json"
+    return sorted(newest.values(), key=lambda one: (one.run.when, one.day.day), reverse=True)
 
 
 def keep_xray(root: Path, day: int, file: Path, reports: list[dict[str, Any]]) -> None:
-    target = kept_xray(root, day)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"hash": short_hash(file), "reports": reports})
-    target.write_text(text, encoding="utf-8")
+    """Keep what ``make xray`` said of the learner's kernels, with the hash of the day's file.
+
+    A folder that cannot be written is no error: the report was shown.
+    """
+    target = _kept(root, day)
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        put(target, json.dumps({"hash": short_hash(file), "reports": reports}).encode())
+
+
+def _kept(root: Path, day: int) -> Path:
+    return root / ".harness" / "xray" / f"day{day:02}.json"
 
 
 def _kernels(root: Path, unreadable: list[str]) -> list[Kernels]:
+    from harness.kernels.xray.report import KernelReport
+
     found = []
-    for track in find_tracks(root):
-        for day in track.days if track.name == "triton" else ():
-            kept = kept_xray(root, day.number)
-            if not kept.exists():
-                continue
-            try:
-                said = json.loads(kept.read_text(encoding="utf-8"))
-                reports, digest = list(said["reports"]), said["hash"]
-            except (ValueError, KeyError, TypeError) as error:
-                unreadable.append(f"{kept}: {error}")
-                continue
-            current = day.file.exists() and short_hash(day.file) == digest
-            found.append(Kernels(day.number, current, reports))
+    days = [day for track in find_tracks(root) if track.name == "triton" for day in track.days]
+    for day in days:
+        kept = _kept(root, day.number)
+        if not kept.exists():
+            continue
+        try:
+            said = json.loads(kept.read_text(encoding="utf-8"))
+            reports, digest = list(said["reports"]), said["hash"]
+            for report in reports:
+                KernelReport.from_json(report)  # of this version's form
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            unreadable.append(f"{kept}: {error!r}; make xray DAY={day.number} writes it anew")
+            continue
+        current = day.file.exists() and short_hash(day.file) == digest
+        found.append(Kernels(day.number, current, reports))
     return found

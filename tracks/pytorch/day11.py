@@ -92,9 +92,11 @@ class SGD(Optimizer):
     - b is kept as ``self.state[p]["momentum_buffer"]``, with the shape and dtype of p. Without
       momentum the state stays empty.
     - A parameter whose ``grad`` is None is left alone entirely: no decay, no state.
-    - p is written in place and stays the same tensor; p.grad does not change.
+    - p is written in place and stays the same tensor; p.grad does not change. No more than two
+      tensors of the size of p are needed at a time, beside p, its gradient and its state.
     - A sparse gradient (of nn.Embedding(sparse=True)) works as long as momentum and weight_decay
-      are 0, and is not made dense; otherwise RuntimeError with the word "sparse".
+      are 0, and is not made dense; otherwise RuntimeError with the word "sparse", before p or its
+      state has changed.
     - ``step(closure)`` returns what ``closure()`` returns, ``step()`` None.
 
     The settings and the state have the names of torch.optim.SGD, so that each can go on from
@@ -151,7 +153,7 @@ class Adam(Optimizer):
       gradient; m and v with the shape and dtype of p. t is an int, and after loading a state_dict
       of torch.optim.Adam a 0-d float32 tensor, too short for 1 - β₂ᵗ in float64: int(t) helps.
     - Group settings, parameters without a gradient, in place, closure: as in SGD.
-    - A sparse gradient is a RuntimeError with the word "sparse".
+    - A sparse gradient is a RuntimeError with the word "sparse", before p or its state changes.
     - m and v are updated in place, and no other memory is kept between steps.
 
     Settings and state have the names of torch.optim.Adam, and each loads what the other saved.
@@ -235,7 +237,7 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> AdamW:
-        """An optimiser of the parameters of ``module`` that require a gradient, in two groups,
+        """A ``cls`` of the parameters of ``module`` that require a gradient, in two groups,
         each in the order of ``module.parameters()``:
 
         - group 0, those with two axes or more (matrices, convolutions, embeddings), decays with
@@ -266,7 +268,7 @@ class Lion(Optimizer):
     - The state of p is ``exp_avg`` (m), with the shape and dtype of p, and nothing else: half of
       what Adam keeps.
     - Group settings, parameters without a gradient, in place, closure: as in SGD.
-    - A sparse gradient is a RuntimeError with the word "sparse".
+    - A sparse gradient is a RuntimeError with the word "sparse", before p or its state changes.
 
     >>> p = nn.Parameter(torch.tensor([1.0, 1.0])); p.grad = torch.tensor([1e-3, -1e3])
     >>> Lion([p], lr=0.1).step(); [round(x, 3) for x in p.tolist()]

@@ -255,7 +255,8 @@ def save_checkpoint(
     afterwards ``path`` holds the whole old file (or still none), or the whole new one.
 
     1. Write into a temporary file in the same folder, whose name ends in ``.tmp``. Missing
-       folders are made first.
+       folders are made first. Make it with open(): what tempfile makes is for its owner's eyes
+       alone, and so would the checkpoint be.
     2. Flush it, and os.fsync it, before it is closed.
     3. os.replace it onto ``path``.
     4. os.fsync the folder too, where the system can open one (os.name == "posix"): the new
@@ -379,8 +380,8 @@ class CheckpointManager:
         """Load the newest checkpoint that is whole. None, and nothing changed, if there is none.
 
         One that is a DamagedCheckpoint is passed over with a warning (warnings.warn, stacklevel=2)
-        that holds its message, and the next older one is tried. One that is whole but not of this model or
-        optimizer raises its CheckpointError: starting from nothing would be no answer to that.
+        that holds its message, and the next older one is tried. One that is whole but not of this
+        model or optimizer raises its CheckpointError: starting from nothing would hide that.
         """
         # TODO: try them from the newest to the oldest.
         # HINT: which exception says "not this one", and which ones should end the run?

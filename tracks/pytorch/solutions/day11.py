@@ -290,7 +290,8 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> AdamW:
-        """A ``cls`` of the parameters of ``module`` that require a gradient, in two groups, each in the order of ``module.parameters()``:
+        """A ``cls`` of the parameters of ``module`` that require a gradient, in two groups,
+        each in the order of ``module.parameters()``:
 
         - group 0, those with two axes or more (matrices, convolutions, embeddings), decays with
           ``weight_decay``

@@ -132,14 +132,16 @@ class LayerNorm(nn.Module):
         # TODO: check, widen, centre, scale, narrow.
         # HINT: E[x²] - E[x]² subtracts two large numbers that are nearly the same.
         ### BEGIN SOLUTION
-        # HINT: torch.promote_types(x.dtype, torch.float32) is the dtype to compute in.
-        # HINT: centred = x - x.mean(-1, keepdim=True); the variance is the mean of its square.
+        # HINT: torch.promote_types(x.dtype, torch.float32) is the dtype to compute in. What is
+        # HINT: multiplied with a float32 tensor becomes float32 by itself.
+        # HINT: centred = wide - wide.mean(-1, keepdim=True); the variance is the mean of its
+        # HINT: square.
         check_last_axis(x, self.dim)
-        wide = torch.promote_types(x.dtype, torch.float32)
-        centred = x.to(wide) - x.to(wide).mean(-1, keepdim=True)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        centred = wide - wide.mean(-1, keepdim=True)
         variance = centred.square().mean(-1, keepdim=True)
-        out = centred * torch.rsqrt(variance + self.eps) * self.weight.to(wide)
-        return (out if self.bias is None else out + self.bias.to(wide)).to(x.dtype)
+        out = centred * torch.rsqrt(variance + self.eps) * self.weight
+        return (out if self.bias is None else out + self.bias).to(x.dtype)
         ### END SOLUTION
 
     def extra_repr(self) -> str:
@@ -172,7 +174,7 @@ class RMSNorm(nn.Module):
         check_last_axis(x, self.dim)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return (wide * scale * self.weight.to(wide.dtype)).to(x.dtype)
+        return (wide * scale * self.weight).to(x.dtype)
         ### END SOLUTION
 
     def extra_repr(self) -> str:
@@ -245,11 +247,12 @@ class Embedding(nn.Module):
         # TODO: a matrix product; the padding row must not learn from it either.
         # HINT: this time the whole table takes part, so where can its row be cut off?
         ### BEGIN SOLUTION
-        # HINT: torch.where with a mask (num, 1) makes a table whose padding row is a constant.
+        # HINT: torch.cat of the rows before it, the row itself detached, and the rows after it is
+        # HINT: the same table, whose padding row is a constant.
         weight: torch.Tensor = self.weight
         if self.padding_idx is not None:
-            rows = torch.arange(self.num, device=weight.device).unsqueeze(-1)
-            weight = torch.where(rows == self.padding_idx, weight.detach(), weight)
+            p = self.padding_idx
+            weight = torch.cat([weight[:p], weight[p : p + 1].detach(), weight[p + 1 :]])
         return x @ weight.T
         ### END SOLUTION
 

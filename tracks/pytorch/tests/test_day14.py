@@ -81,6 +81,17 @@ def test_dropout_drops_as_many_as_it_should(p, dtype, device, rng):
 
 
 @exercise("Dropout", ban=DROPOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF], ids=str)
+def test_dropout_with_a_tiny_p(dtype, device, rng):
+    """One in ten thousand: finer than the random numbers of half precision are."""
+    n, p = 1_000_000, 1e-4
+    dropped = (day14.Dropout(p)(torch.ones(n, dtype=dtype, device=device)) == 0).sum().item()
+    assert abs(dropped - n * p) < 6 * math.sqrt(n * p), (
+        f"p = {p}, {dtype}: {dropped} of {n} elements are zero, about {n * p:.0f} should be"
+    )
+
+
+@exercise("Dropout", ban=DROPOUTS)
 def test_dropout_decides_for_every_element_itself(device, rng):
     x = torch.ones(400, 400, device=device)
     layer = day14.Dropout(0.5)
@@ -901,6 +912,23 @@ def test_save_that_fails_cleans_up_and_says_so(error, tmp_path, monkeypatch):
         assert whole(path, old, when), f"{when}: {path.name} is not the old checkpoint any more"
         found = [p.name for p in tmp_path.iterdir()]
         assert found == ["run.pt"], f"{when}: left behind was {found}"
+
+
+@exercise("save_checkpoint")
+def test_save_that_is_stopped_after_the_replace(tmp_path, monkeypatch):
+    """Ctrl-C, when the temporary file has its new name already: Ctrl-C is what is reported."""
+    original = os.replace
+    path = tmp_path / "run.pt"
+
+    def replace(source, target):
+        original(source, target)
+        raise Stop
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(Stop):
+        day14.save_checkpoint(path, model_of(1))
+        pytest.fail("it was stopped, and went on")
+    assert whole(path, model_of(1), "stopped after the replace"), "the new file is another"
 
 
 @exercise("save_checkpoint")

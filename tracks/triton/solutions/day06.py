@@ -11,7 +11,9 @@ Learning objectives:
 - Broadcast: load a row or a column once and let the block stretch it
 
 A tile is a block with two axes. Element (i, j) of any tensor, a view or not, lies at
-i * row_stride + j * column_stride. A (5, 6) matrix in tiles of 2 x 4 takes a (3, 2) grid:
+i * row_stride + j * column_stride, which may exceed int32 in all of today's exercises: a view of a
+few elements can reach that far. Compute offsets in int64. A (5, 6) matrix in tiles of 2 x 4 takes a
+(3, 2) grid:
 
                columns 0-3    columns 4-7
     rows 0-1   program 0,0    program 0,1      the right tiles stick out by two columns,
