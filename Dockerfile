@@ -5,7 +5,7 @@
 # `make image` picks the variant that this machine can run; ci/container.sh knows their arguments:
 #
 #   cuda    CUDA 13.0            NVIDIA driver 580 or newer        x86-64 and arm64
-#   cu126   CUDA 12.6            drivers 525 to 579                x86-64 and arm64
+#   cu126   CUDA 12.6            drivers 525 to 579                x86-64
 #   cpu     no CUDA              no GPU; a third of the size       x86-64 and arm64
 ARG BASE_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
 FROM ${BASE_IMAGE}

@@ -84,7 +84,7 @@ def _day(one: Kernels, link: Link, open_: bool) -> Html:
     file = Day("triton", one.day).file
     command = tag("code", f"make xray DAY={one.day}")
     old = paragraph("Your file has changed since: ", command, " compiles it anew.")
-    whole = "\n\n".join(report.text() for report in reports)
+    whole = "\n\n".join(max(group, key=_badness).text() for group in several.values())
     return folded(
         tag("h3", f"Triton day {one.day}: {_trouble(reports)}"),
         paragraph(tag("a", file.name, href=link(file)), muted=True),
@@ -92,11 +92,18 @@ def _day(one: Kernels, link: Link, open_: bool) -> Html:
         tag("ul", *refused, class_="refused") if refused else None,
         table(f"Kernels of day {one.day}", headings, rows, range(2, 6)),
         folded(
-            f"Day {one.day} in full: every specialisation, line by line",
+            f"Day {one.day} line by line",
+            paragraph("Of each kernel the worst way; ", command, " shows all.", muted=True),
             tag("pre", whole, tabindex="0", role="region", aria_label=f"Report, day {one.day}"),
         ),
         open_=open_,
     )
+
+
+def _badness(report: KernelReport) -> tuple[object, ...]:
+    """The larger, the more there is to mend."""
+    crossed = len(report.uncoalesced)
+    return report.refused is not None, report.spill_bytes, crossed, report.registers
 
 
 def _trouble(reports: Sequence[KernelReport]) -> str:

@@ -129,7 +129,7 @@ def _curves(
     if axis.ceiling:
         parts += _roof([(LEFT, y(axis.ceiling)), (RIGHT, y(axis.ceiling))])
         name = f"{axis.ceiling_name} {axis.ceiling:,.{0 if axis.ceiling >= 10 else 2}f}"
-        parts.append(_text(name, RIGHT, y(axis.ceiling) - 5, "end"))
+        parts.append(_text(name, LEFT + 4, y(axis.ceiling) - 5, "start"))
     names = contenders(bench)
     unit = "µs" if by_time else axis.label
     parts += [

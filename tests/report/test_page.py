@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+from harness.cli.report import write_report
 from harness.curriculum import ROOT
 from harness.report.collect import collect
 from harness.report.html import Html, join, tag
@@ -229,3 +230,23 @@ def test_levels(worked: Path) -> None:
     assert learner.level("triton", 1) == 4, "passed, and it has a medal"
     assert learner.level("triton", 7) == 0, "benched, and never passed"
     assert learner.level("triton", 3) == 1 and learner.level("nothing", 1) == 0
+
+
+def test_what_is_missing_is_compiled_on_request(
+    worked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def xray_day(track: str, number: str, *_: object) -> int:
+        asked.append(f"{track} {number}")
+        print("a long report")
+        if number == "2":
+            raise RuntimeError("no compiler here")
+        return 0
+
+    monkeypatch.setattr("harness.cli.xray.xray_day", xray_day)
+    monkeypatch.setattr("harness.cli.report.collect", lambda: collect(worked, NOW))
+    assert write_report(str(tmp_path / "page.html"), compile_kernels=False, as_json=False) == 0
+    assert asked == [], "a plain report compiles nothing"
+    assert write_report(str(tmp_path / "page.html"), compile_kernels=True, as_json=False) == 0
+    assert asked == ["triton 2", "triton 3"], "started, and without a report of the present file"

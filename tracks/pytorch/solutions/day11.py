@@ -303,8 +303,7 @@ class AdamW(Adam):
         # TODO: sort the parameters into two groups, and make the optimiser.
         # HINT: what does p.ndim say of a matrix, a bias and a gain?
         ### BEGIN SOLUTION
-        # HINT: a group is {"params": [...], "weight_decay": ...}; what it leaves out is taken
-        # HINT: from the arguments of __init__.
+        # HINT: a group is {"params": [...], "weight_decay": ...}; __init__ fills in the rest.
         learnt = [p for p in module.parameters() if p.requires_grad]
         refuse(not learnt, f"no parameter of the {type(module).__name__} requires a gradient")
         groups = [
@@ -485,7 +484,7 @@ def compare_on_digits(picture: str, epochs: int = 12) -> dict[str, float]:
         "SGD, momentum 0.9": lambda m: SGD(m.parameters(), lr=0.05, momentum=0.9, nesterov=True),
         "Adam, lr 0.003": lambda m: Adam(m.parameters(), lr=3e-3),
         "AdamW, lr 0.003": lambda m: AdamW.for_module(m, lr=3e-3, weight_decay=0.1),
-        "Lion, lr 0.0005": lambda m: Lion(m.parameters(), lr=5e-4, weight_decay=0.1),
+        "Lion, lr 0.001": lambda m: Lion(m.parameters(), lr=1e-3, weight_decay=0.1),
     }
     digits = load_digits()
     rows = len(digits.train.targets)

@@ -132,10 +132,8 @@ class LayerNorm(nn.Module):
         # TODO: check, widen, centre, scale, narrow.
         # HINT: E[x²] - E[x]² subtracts two large numbers that are nearly the same.
         ### BEGIN SOLUTION
-        # HINT: torch.promote_types(x.dtype, torch.float32) is the dtype to compute in. What is
-        # HINT: multiplied with a float32 tensor becomes float32 by itself.
-        # HINT: centred = wide - wide.mean(-1, keepdim=True); the variance is the mean of its
-        # HINT: square.
+        # HINT: wide = x.to(torch.promote_types(x.dtype, torch.float32)) is what to compute with.
+        # HINT: centred = wide - wide.mean(-1, keepdim=True); its mean square is the variance.
         check_last_axis(x, self.dim)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         centred = wide - wide.mean(-1, keepdim=True)
@@ -234,8 +232,7 @@ class Embedding(nn.Module):
         # HINT: what does weight[-1] do, and which method of a tensor does not do that?
         ### BEGIN SOLUTION
         # HINT: weight.index_select(0, ids.flatten()) refuses negative numbers.
-        # HINT: torch.where(is_padding, rows.detach(), rows) has the same values, and another way
-        # HINT: back. is_padding needs a last axis of 1.
+        # HINT: torch.where(is_padding, rows.detach(), rows): the same values, another way back.
         rows = self.weight.index_select(0, ids.flatten()).reshape(*ids.shape, self.dim)
         if self.padding_idx is None:
             return rows
@@ -247,8 +244,7 @@ class Embedding(nn.Module):
         # TODO: a matrix product; the padding row must not learn from it either.
         # HINT: this time the whole table takes part, so where can its row be cut off?
         ### BEGIN SOLUTION
-        # HINT: torch.cat of the rows before it, the row itself detached, and the rows after it is
-        # HINT: the same table, whose padding row is a constant.
+        # HINT: torch.cat of the rows before it, the row itself detached, and the rows after it.
         weight: torch.Tensor = self.weight
         if self.padding_idx is not None:
             p = self.padding_idx
@@ -320,8 +316,7 @@ def save_checkpoint(
     # TODO: collect, write, fsync, replace, fsync.
     # HINT: which of the four steps can fail, and what is in ``path`` then?
     ### BEGIN SOLUTION
-    # HINT: with temporary.open("wb") as file: torch.save(checkpoint, file); file.flush();
-    # HINT: os.fsync(file.fileno()).
+    # HINT: inside `with temporary.open("wb") as file`: torch.save, file.flush, os.fsync.
     # HINT: except BaseException: temporary.unlink(missing_ok=True); raise
     # HINT: os.open(folder, os.O_RDONLY) gives a descriptor of the folder: fsync and close it.
     path = Path(path)
