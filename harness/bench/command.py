@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,9 @@ def _death(code: int, tail: str) -> str:
 def _keep(report: Report, root: Path, json_path: str | Path | None, console: Console) -> None:
     folder = root / LAST
     save(report, folder / "last.json")
+    for day in report.days:  # the newest of every day stays, for the page of make report
+        if not day.problem:
+            save(replace(report, days=[day]), folder / f"{day.track}_day{day.day:02}.json")
     if json_path is not None:
         save(report, Path(json_path))
     from harness.bench.plots import draw  # matplotlib takes a second to import

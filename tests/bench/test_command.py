@@ -14,7 +14,7 @@ import harness.benching
 from harness.bench import run_bench
 from harness.bench.ceilings import best_rate
 from harness.bench.child import no_gpu
-from harness.bench.command import benched_days
+from harness.bench.command import LAST, _keep, benched_days
 from harness.bench.cpu import CpuTimer, last_level_cache
 from harness.bench.results import load
 from harness.curriculum import UnknownDay
@@ -193,3 +193,10 @@ def test_the_commands_own_modules_are_light():
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_later_run_of_another_day_keeps_the_earlier_one(make_day, make_report, tmp_path):
+    for number in (13, 14):
+        _keep(make_report(make_day(number=number)), tmp_path, None, Console(quiet=True))
+    kept = [load(file) for file in sorted((tmp_path / LAST).glob("triton_day*.json"))]
+    assert [day.day for run in kept for day in run.days] == [13, 14]
