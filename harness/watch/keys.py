@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -31,24 +32,22 @@ def single_keys() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-@contextlib.contextmanager
-def on_resize(redraw: Callable[[], None]) -> Iterator[None]:
-    """Call ``redraw`` whenever the window has another size."""
-    if not hasattr(signal, "SIGWINCH"):
-        yield
-        return
-    before = signal.signal(signal.SIGWINCH, lambda *_: redraw())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGWINCH, before)
+RESIZED = "resized"
+"""What ``read_keys`` calls a window of another size; no key sends so many letters."""
 
 
 def read_keys(pressed: Callable[[str], None], stop: threading.Event) -> None:
-    """Call ``pressed`` with each key until ``stop``; the end of the input is ``q``."""
-    descriptor = sys.stdin.fileno()
+    """Call ``pressed`` with each key until ``stop``; the end of the input is ``q``.
+
+    A window of another size is ``RESIZED``. The size is asked for five times a second and not awaited
+    as SIGWINCH: that signal may reach a thread other than the main one, which then sleeps on, and
+    terminals behind a container's engine do not always pass it.
+    """
+    descriptor, size = sys.stdin.fileno(), shutil.get_terminal_size()
     while not stop.is_set():
         ready, _, _ = select.select([descriptor], [], [], 0.2)
+        if size != (size := shutil.get_terminal_size()):
+            pressed(RESIZED)
         if not ready:
             continue
         data = os.read(descriptor, 1)

@@ -23,7 +23,7 @@ from harness.run import run
 from harness.run.process import Process
 from harness.run.warm import Warm
 from harness.watch.files import events_arrive, watch_files
-from harness.watch.keys import on_resize, read_keys, single_keys
+from harness.watch.keys import RESIZED, read_keys, single_keys
 from harness.watch.view import View
 
 
@@ -53,8 +53,6 @@ class Failed:
 
 
 Event = Saved | Key | Graded | Failed
-RESIZED = "resized"
-"""Comes as a key: the next draw fits the new window."""
 
 
 class Cancellable:
@@ -106,7 +104,7 @@ class Session:
         )
         # The warm process must be started by a thread that lives as long as it does: this one.
         self.warm.open()
-        with single_keys(), on_resize(lambda: self.events.put(Key(RESIZED))):
+        with single_keys():
             reader.start()
             if sys.stdout.isatty():
                 sys.stdout.write("\x1b[2J")

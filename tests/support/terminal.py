@@ -54,12 +54,11 @@ class Terminal:
         return before + text
 
     def resize(self, columns: int, rows: int) -> None:
-        """Give the window another size, which the program is told of."""
+        """Give the window another size."""
         import fcntl
         import termios
 
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        os.killpg(self.process.pid, signal.SIGWINCH)
 
     def echoes(self) -> bool:
         """Whether the terminal is in its ordinary mode: what is typed is shown, line by line."""
