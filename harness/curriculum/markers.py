@@ -30,6 +30,7 @@ from harness.curriculum.errors import CurriculumError
 from harness.curriculum.source import (
     Comment,
     comments_of,
+    cut_hint,
     normalised,
     notes_of,
     split_lines,
@@ -104,7 +105,14 @@ def exercises_of(source: str, path: str | Path) -> tuple[Exercise, ...]:
     todos: dict[str, list[str]] = {}
     outside: dict[str, list[str]] = {}
     inside: dict[str, list[str]] = {}
-    for note in notes_of(comments):
+    notes = notes_of(comments)
+    if cut := cut_hint(notes):
+        message = (
+            "this hint stops in the middle of a sentence, and the next line is a hint of its own: "
+            "begin a line that goes on with '#' alone, without HINT:"
+        )
+        raise CurriculumError(path, cut.line, message)
+    for note in notes:
         definition = next((d for d in definitions if d.start <= note.line <= d.end), None)
         name = owners[definition.name] if definition else None
         if note.kind == "HINT" and (name is None or name not in answers):

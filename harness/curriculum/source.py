@@ -7,10 +7,11 @@ first takes ``normalised(text)``, which has the same line numbers.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import warnings
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.curriculum.errors import CurriculumError
@@ -32,7 +33,8 @@ _STRING_OR_COMMENT = re.compile(
 )
 
 _NOTE = re.compile(r"#+\s*(TODO|HINT):\s*(.*)")
-_CONTINUATION = re.compile(r"#\s{2,}(\S.*)")
+_CONTINUATION = re.compile(r"#\s*([^#\s].*)")
+_SENTENCE_END = re.compile(r"""[.?!…:;)\]}`"']$""")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Note:
     kind: str
     line: int
     text: str
+    end: int
+    """Its last line; ``line`` is its first."""
 
 
 def read_source(path: Path) -> str:
@@ -123,14 +127,14 @@ def comments_of(text: str) -> list[Comment]:
 
 def notes_of(comments: list[Comment]) -> list[Note]:
     """The ``# TODO:`` and ``# HINT:`` comments. A comment line directly below, at the same
-    indentation and with at least two blanks after its ``#``, continues the one above it."""
+    indentation, continues the one above it; markers do not."""
     notes: list[Note] = []
     previous: Comment | None = None  # the last line of the note that may still go on
     for comment in comments:
         started = _NOTE.fullmatch(comment.text) if comment.alone else None
         goes_on = _CONTINUATION.fullmatch(comment.text)
         if started:
-            notes.append(Note(started[1], comment.line, started[2].strip()))
+            notes.append(Note(started[1], comment.line, started[2].strip(), comment.line))
             previous = comment
         elif (
             goes_on
@@ -139,8 +143,18 @@ def notes_of(comments: list[Comment]) -> list[Note]:
             and comment.before == previous.before
         ):
             joined = f"{notes[-1].text} {goes_on[1].strip()}".strip()
-            notes[-1] = Note(notes[-1].kind, notes[-1].line, joined)
+            notes[-1] = replace(notes[-1], text=joined, end=comment.line)
             previous = comment
         else:
             previous = None
     return notes
+
+
+def cut_hint(notes: list[Note]) -> Note | None:
+    """The first hint that stops in the middle of a sentence, with another hint directly below: a
+    learner who asks for one hint would get half of it."""
+    for note, below in itertools.pairwise(notes):
+        both = note.kind == below.kind == "HINT" and below.line == note.end + 1
+        if both and not _SENTENCE_END.search(note.text):
+            return note
+    return None

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.curriculum import ROOT, CurriculumError, Day
+from harness.curriculum import ROOT, CurriculumError, Day, read_source
+from harness.curriculum.source import comments_of, normalised
 from harness.mutate.report import DayReport, percent
 
 TABLE = ROOT / "docs" / "mutants.md"
@@ -22,11 +23,15 @@ _ALL = "all"
 
 
 def hash_of(day: Day) -> str:
-    """What a day's figures depend on: its reference, its tests, and what it declares."""
-    paths = (day.solution, day.tests, day.bugs)
-    return hashlib.sha256(
-        b"\0".join(path.read_bytes() for path in paths if path.exists())
-    ).hexdigest()[:8]
+    """What a day's figures depend on: its reference without its comments (a hint that is worded
+    anew changes no mutant), its tests, and what it declares."""
+    reference = normalised(read_source(day.solution))
+    lines = reference.split("\n")
+    for comment in comments_of(reference):
+        lines[comment.line - 1] = comment.before.rstrip()
+    code = "\n".join(line for line in lines if line)
+    others = (path.read_bytes() for path in (day.tests, day.bugs) if path.exists())
+    return hashlib.sha256(b"\0".join((code.encode(), *others))).hexdigest()[:8]
 
 
 def updated(text: str, reports: Iterable[DayReport], path: Path = TABLE) -> str:

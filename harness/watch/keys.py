@@ -39,9 +39,9 @@ RESIZED = "resized"
 def read_keys(pressed: Callable[[str], None], stop: threading.Event) -> None:
     """Call ``pressed`` with each key until ``stop``; the end of the input is ``q``.
 
-    A window of another size is ``RESIZED``. The size is asked for five times a second and not awaited
-    as SIGWINCH: that signal may reach a thread other than the main one, which then sleeps on, and
-    terminals behind a container's engine do not always pass it.
+    A window of another size is ``RESIZED``. The size is asked for five times a second and not
+    awaited as SIGWINCH: that signal may reach a thread other than the main one, which then sleeps
+    on, and terminals behind a container's engine do not always pass it.
     """
     descriptor, size = sys.stdin.fileno(), shutil.get_terminal_size()
     while not stop.is_set():

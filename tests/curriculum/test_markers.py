@@ -193,6 +193,11 @@ WRONG = {
         "f is already defined at line 1",
         f"def f():\n  'D'\n  {B}\n  return 1\n  {E}\nclass f:\n  pass\n",
     ),
+    "half a hint": (
+        4,
+        "stops in the middle of a sentence",
+        f"def f():\n  'D'\n  {B}\n  # HINT: which of the\n  # HINT: two?\n  return 1\n  {E}\n",
+    ),
     "hint of nobody": (
         1,
         "this hint belongs to no exercise",

@@ -110,7 +110,7 @@ def test_reading_and_writing_keep_line_endings(tmp_path: Path) -> None:
 
 def test_notes_join_their_continuations() -> None:
     text = (
-        "# HINT: one\n#   more\n#   and more\n# not this\n\n"
+        "# HINT: one\n#   more\n# and more\n### BEGIN SOLUTION\n# not this\n\n"
         "    # TODO: two\n    # HINT: three\n#   elsewhere\n"
         "# HINT: four\n\n#   too late\n"
         'x = "# HINT: no"  # HINT: not alone\n'
@@ -119,10 +119,10 @@ def test_notes_join_their_continuations() -> None:
     notes = [(note.kind, note.line, note.text) for note in notes_of(comments_of(text))]
     assert notes == [
         ("HINT", 1, "one more and more"),
-        ("TODO", 6, "two"),
-        ("HINT", 7, "three"),
-        ("HINT", 9, "four"),
-        ("HINT", 13, "five"),
+        ("TODO", 7, "two"),
+        ("HINT", 8, "three"),
+        ("HINT", 10, "four"),
+        ("HINT", 14, "five"),
     ]
 
 

@@ -51,6 +51,8 @@ def test_stale_rows_are_named(tmp_path: Path) -> None:
             path.write_text(one.key)
     text = updated(EMPTY, [report("triton/13", 1, 0, hash_of(day))])
     assert stale(text, [day, other]) == ["triton/14"]
+    day.solution.write_text(f"# HINT: worded anew.\n{day.key}  # why\n")
+    assert stale(text, [day]) == [], "comments change no mutant"
     day.tests.write_text("changed")
     assert stale(text, [day]) == ["triton/13"]
 

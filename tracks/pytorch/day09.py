@@ -63,7 +63,7 @@ def relu(x: torch.Tensor) -> torch.Tensor:
     """
     # TODO: zero where x is not positive, x elsewhere.
     # HINT: which slope do clamp, maximum and a product with (x > 0) have at zero, and what do
-    # HINT: they make of nan and of -inf?
+    #       they make of nan and of -inf?
     raise NotImplementedError("relu")
 
 

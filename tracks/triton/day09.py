@@ -204,7 +204,7 @@ def addcmul_clamp(
     """
     # TODO: find the result's shape, view all three inputs in it, allocate, launch.
     # HINT: torch.broadcast_shapes(a.shape, b.shape, c.shape) is plain arithmetic. The result may
-    # HINT: have 0 or 1 axes: which matrix has the same elements in the same order?
+    #       have 0 or 1 axes: which matrix has the same elements in the same order?
     raise NotImplementedError("addcmul_clamp")
 
 

@@ -107,7 +107,7 @@ def row_argmax_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
     """Program i: out_ptr[i] = the column of row i's first largest element; nan is the largest."""
     # TODO: keep a value and its column in each lane; at the end find the winner among the lanes.
     # HINT: A lane goes through its columns from left to right. When may a new value replace the
-    # HINT: old one, so that of two equal values the first stays?
+    #       old one, so that of two equal values the first stays?
     pass
 
 

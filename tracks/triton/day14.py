@@ -71,7 +71,7 @@ def online_softmax_kernel(x_ptr, out_ptr, row_stride, column_stride, columns, BL
     """Program i turns row i of x (any strides) into row i of out (contiguous), block by block."""
     # TODO: one loop over the blocks for maximum and sum together, a second one that writes.
     # HINT: After a block, total = sum of exp(x - largest) over all that was seen. A new block
-    # HINT: brings a new largest. What must the old total be multiplied by?
+    #       brings a new largest. What must the old total be multiplied by?
     pass
 
 

@@ -237,7 +237,7 @@ class Tape:
         # TODO: a place on the tape for each operand; the value; an Entry.
         # HINT: which operands have a place on this tape already? Being a Variable is not enough.
         ### BEGIN SOLUTION
-        # HINT: isinstance(operand, Variable) and operand.tape is self
+        # HINT: isinstance(operand, Variable) and operand.tape is self.
         # HINT: collect the places in a tuple; the values are self.entries[place].value.
         places = tuple(
             operand.index

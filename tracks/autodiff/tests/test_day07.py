@@ -420,6 +420,9 @@ def test_directions_of_right_and_wrong_gradients(shape, rng):
         check = day07.random_direction_check(f, df, x, generator(rng), directions)
         not_accused(check, f"{directions} directions")
         assert check.wrong.shape == check.checkable.shape == (directions,)
+        for name in ("claimed", "measured", "unsure"):
+            dtype = getattr(check, name).dtype
+            assert dtype == np.float64, f"{name} should be float64, and is {dtype}"
         check = day07.random_direction_check(
             f, lambda x: df(x) * 1.0001, x, generator(rng), directions
         )

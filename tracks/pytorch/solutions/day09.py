@@ -63,10 +63,10 @@ def relu(x: torch.Tensor) -> torch.Tensor:
     """
     # TODO: zero where x is not positive, x elsewhere.
     # HINT: which slope do clamp, maximum and a product with (x > 0) have at zero, and what do
-    # HINT: they make of nan and of -inf?
+    #       they make of nan and of -inf?
     ### BEGIN SOLUTION
     # HINT: choose, do not multiply: masked_fill and torch.where let no gradient through where
-    # HINT: they put something else. nan is neither above zero nor at or below it.
+    #       they put something else. nan is neither above zero nor at or below it.
     return x.masked_fill(x <= 0, 0.0)
     ### END SOLUTION
 

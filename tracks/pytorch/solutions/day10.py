@@ -246,7 +246,7 @@ def kl_divergence(
     # HINT: p is log_p.exp(). What is 0 · (-inf - 3), and what is its gradient?
     ### BEGIN SOLUTION
     # HINT: fill the differences of the logarithms with 0 where log_p is -inf, before they are
-    # HINT: multiplied: masked_fill blocks the gradient too.
+    #       multiplied: masked_fill blocks the gradient too.
     if log_p.shape != log_q.shape:
         raise ValueError(f"log_p {tuple(log_p.shape)} and log_q {tuple(log_q.shape)} differ")
     p, q = widened(log_p), widened(log_q)

@@ -317,7 +317,7 @@ def save_checkpoint(
     # HINT: which of the four steps can fail, and what is in ``path`` then?
     ### BEGIN SOLUTION
     # HINT: inside `with temporary.open("wb") as file`: torch.save, file.flush, os.fsync.
-    # HINT: except BaseException: temporary.unlink(missing_ok=True); raise
+    # HINT: except BaseException: temporary.unlink(missing_ok=True); raise.
     # HINT: os.open(folder, os.O_RDONLY) gives a descriptor of the folder: fsync and close it.
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Day 7: every sample once, the same order with any number of workers, and little padding."""
 
+import copy
 import gc
 import math
 import pickle
@@ -186,7 +187,10 @@ def test_csv_the_part_of_one_worker(worker, workers, chunk, wanted, tmp_path, mo
 @pytest.mark.parametrize("inner", [(), (3,), (2, 2)], ids=str)
 def test_collate_values(dtype, inner, device, rng):
     lengths = [4, 1, 0, 7, 7]
-    sequences = rng.integers(1, 99, sum(lengths), *inner).to(dtype).split(lengths)
+    flat = rng.integers(1, 99, sum(lengths), *inner).to(dtype)
+    if dtype == torch.float32:
+        flat += rng.normal(*flat.shape)  # numbers that only fit into all of its digits
+    before, sequences = flat.clone(), flat.split(lengths)
     for pad in (0, -1):
         batch = day07.collate_padded([(s, i) for i, s in enumerate(sequences)], pad=pad)
         rows = [s.tolist() + torch.full((7 - len(s), *inner), pad).tolist() for s in sequences]
@@ -194,6 +198,8 @@ def test_collate_values(dtype, inner, device, rng):
         close(batch.values, wanted, name=f"values of {dtype} {inner}, pad={pad}")
         close(batch.lengths, torch.tensor(lengths), name="lengths")
         close(batch.targets, torch.arange(5), name="targets")
+        batch.values.fill_(9)
+        assert torch.equal(flat, before), "the samples in the dataset have changed"
 
 
 @exercise("collate_padded", ban=["pad_sequence", "pad"])
@@ -212,8 +218,10 @@ def test_collate_targets():
         ((torch.tensor([1, 2]), torch.tensor([3, 4])), torch.tensor([[1, 2], [3, 4]])),
         ((torch.tensor(7), torch.tensor(8)), torch.tensor([7, 8])),
     ):
+        before = copy.deepcopy(targets)
         batch = day07.collate_padded(list(zip((one, two), targets, strict=True)))
         close(batch.targets, wanted, name=f"targets {targets}")
+        assert str(targets) == str(before), f"the samples' targets have changed to {targets}"
 
 
 @exercise("collate_padded", ban=["pad_sequence", "pad"])

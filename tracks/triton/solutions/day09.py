@@ -285,7 +285,7 @@ def addcmul_clamp(
     """
     # TODO: find the result's shape, view all three inputs in it, allocate, launch.
     # HINT: torch.broadcast_shapes(a.shape, b.shape, c.shape) is plain arithmetic. The result may
-    # HINT: have 0 or 1 axes: which matrix has the same elements in the same order?
+    #       have 0 or 1 axes: which matrix has the same elements in the same order?
     ### BEGIN SOLUTION
     # HINT: (1, 1, *shape)[-2:] is (1, 1) for (), (1, n) for (n,), and a matrix's own shape.
     # HINT: t.expand(rows, columns) also adds the axes that are missing on the left, with stride 0.

@@ -101,7 +101,7 @@ def row_max_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
     # HINT: tl.full((BLOCK,), -float("inf"), tl.float32) to start, and -inf in the padding.
     # HINT: tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL) keeps nan from block to block.
     # HINT: tl.max has no such option: ask separately whether a lane holds nan (v != v), and
-    # HINT: choose between tl.max(...) and nan with tl.where.
+    #       choose between tl.max(...) and nan with tl.where.
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
     largest = tl.full((BLOCK,), -float("inf"), tl.float32)
@@ -150,12 +150,12 @@ def row_argmax_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
     """Program i: out_ptr[i] = the column of row i's first largest element; nan is the largest."""
     # TODO: keep a value and its column in each lane; at the end find the winner among the lanes.
     # HINT: A lane goes through its columns from left to right. When may a new value replace the
-    # HINT: old one, so that of two equal values the first stays?
+    #       old one, so that of two equal values the first stays?
     ### BEGIN SOLUTION
     # HINT: better = (x > best) | (x is nan and best is not); then two tl.where, value and column.
     # HINT: Start with best = -inf and each lane's own first column, so that a row of -inf gives 0.
     # HINT: After the loop several lanes can hold the largest value: tl.min over their columns, with
-    # HINT: a number that never wins in the other lanes. If some lanes hold nan, only they count.
+    #       a number that never wins in the other lanes. If some lanes hold nan, only they count.
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
     best = tl.full((BLOCK,), -float("inf"), tl.float32)

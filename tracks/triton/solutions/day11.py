@@ -68,7 +68,7 @@ def row_mean_var_kernel(x_ptr, mean_ptr, var_ptr, columns, BLOCK: tl.constexpr):
     # HINT: The padding must not count: neither in the block's size nor among the distances.
     ### BEGIN SOLUTION
     # HINT: Before the block at start, start elements have been seen; the block adds
-    # HINT: tl.minimum(columns - start, BLOCK) more.
+    #       tl.minimum(columns - start, BLOCK) more.
     # HINT: tl.where(inside, x - block_mean, 0.0) are the distances; their squares sum to block_m2.
     # HINT: delta = block_mean - mean; mean += delta * size / seen, where seen = start + size;
     # HINT: m2 += block_m2 + delta * delta * start * size / seen.
@@ -145,7 +145,7 @@ def column_sum_kernel(
     # HINT: Each element of a tile can keep a sum of its own. When do the rows have to meet?
     ### BEGIN SOLUTION
     # HINT: Row tiles start at range(chunk * TILE_ROWS, rows, chunks * TILE_ROWS), where chunks is
-    # HINT: tl.num_programs(0).
+    #       tl.num_programs(0).
     # HINT: The accumulator is a tile; tl.sum(total, axis=0) adds its rows after the loop.
     chunk = tl.program_id(0)
     column = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)
@@ -200,7 +200,7 @@ def column_sum(x: torch.Tensor) -> torch.Tensor:
     ### BEGIN SOLUTION
     # HINT: partial is (chunks, columns) in float32; stage 1 has the grid (chunks, column tiles).
     # HINT: Stage 2: one program for _finish_columns(chunks) columns; CHUNKS is the next power of
-    # HINT: two. Both stages take num_warps=WARPS.
+    #       two. Both stages take num_warps=WARPS.
     rows, columns = x.shape
     chunks = _chunks(rows, columns)
     partial = torch.empty((chunks, columns), dtype=torch.float32, device=x.device)
@@ -229,7 +229,7 @@ def row_norm_kernel(x_ptr, out_ptr, columns, P: tl.constexpr, BLOCK: tl.constexp
     # HINT: P is known when the kernel is compiled: a plain if chooses, outside and inside the loop.
     ### BEGIN SOLUTION
     # HINT: For P = 1, P = 2 and P = INF there are cheap formulas; else |x|^P is
-    # HINT: tl.exp2(P * tl.log2(|x|)), which is right for 0 as well: log2(0) is -inf.
+    #       tl.exp2(P * tl.log2(|x|)), which is right for 0 as well: log2(0) is -inf.
     # HINT: The maximum drops nan twice, from block to block and across lanes: see row_max, day 10.
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
@@ -301,7 +301,7 @@ def normalize_rows_kernel(x_ptr, out_ptr, eps, columns, BLOCK: tl.constexpr):
     ### BEGIN SOLUTION
     # HINT: Between the two loops: scale = 1.0 / tl.sqrt(m2 / columns + eps).
     # HINT: The second loop loads each block again, mostly from a cache, and stores
-    # HINT: (x - mean) * scale under the same mask.
+    #       (x - mean) * scale under the same mask.
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
     mean, m2 = 0.0, 0.0

@@ -72,7 +72,7 @@ def logsumexp_kernel(x_ptr, out_ptr, columns, BLOCK: tl.constexpr):
     # HINT: Keep a maximum a lane, as on day 10; nan need not be kept there, the sum will meet it.
     # HINT: exp(x - m) with the padding at -inf adds 0 to the sum.
     # HINT: Any finite m is right on paper. Take 0 where the maximum is not finite: then exp(x) is
-    # HINT: 0 for -inf and inf for +inf, and the logarithm of the sum is what it should be.
+    #       0 for -inf and inf for +inf, and the logarithm of the sum is what it should be.
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
     largest = tl.full((BLOCK,), -INF, tl.float32)

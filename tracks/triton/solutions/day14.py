@@ -71,15 +71,15 @@ def online_softmax_kernel(x_ptr, out_ptr, row_stride, column_stride, columns, BL
     """Program i turns row i of x (any strides) into row i of out (contiguous), block by block."""
     # TODO: one loop over the blocks for maximum and sum together, a second one that writes.
     # HINT: After a block, total = sum of exp(x - largest) over all that was seen. A new block
-    # HINT: brings a new largest. What must the old total be multiplied by?
+    #       brings a new largest. What must the old total be multiplied by?
     ### BEGIN SOLUTION
     # HINT: new = tl.maximum(largest, tl.max(x, axis=0)); the old total times exp(largest - new),
-    # HINT: plus the block's own sum of exp(x - new).
+    #       plus the block's own sum of exp(x - new).
     # HINT: Start with tl.full((), LOWEST, tl.float32), not -inf: in a block of -inf, -inf - (-inf)
     # HINT: would be nan.
     # HINT: Second loop: load x again and store exp(x - largest) * (1 / total).
     # HINT: For speed, tell the cache what is needed again: tl.load(..., eviction_policy=
-    # HINT: "evict_last") the first time, "evict_first" the second time and in tl.store.
+    #       "evict_last") the first time, "evict_first" the second time and in tl.store.
     row = tl.program_id(0).to(tl.int64)
     x_row = x_ptr + row * row_stride
     out_row = out_ptr + row * columns
@@ -244,7 +244,7 @@ def cross_entropy_rows_kernel(
     ### BEGIN SOLUTION
     # HINT: The row's target is one number, so a plain if and else choose between the two cases.
     # HINT: chosen = the logit at the target, loaded before the first loop. The loss is
-    # HINT: log(total) + (largest - chosen): largest + log(total) would round away the log.
+    #       log(total) + (largest - chosen): largest + log(total) would round away the log.
     # HINT: Gradient: (exp(x - largest) / total - (1 where column == target, else 0)) / count.
     row = tl.program_id(0).to(tl.int64)
     logits_row = logits_ptr + row * row_stride
@@ -344,7 +344,7 @@ def cross_entropy(
     ### BEGIN SOLUTION
     # HINT: dlogits = logits if inplace else torch.empty(...): the kernel gets the strides of both.
     # HINT: cross_entropy_count_kernel[(1,)], cross_entropy_rows_kernel[(rows,)] and
-    # HINT: cross_entropy_mean_kernel[(1,)], in this order.
+    #       cross_entropy_mean_kernel[(1,)], in this order.
     rows, columns = logits.shape
     block, warps = _block_and_warps(columns, CROSS_ENTROPY_BLOCK)
     count = torch.empty((), dtype=torch.int32, device=logits.device)
