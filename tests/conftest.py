@@ -12,6 +12,9 @@ from typing import Any
 if not any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg")):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Python's cache of compiled files is on for learners, and so it is for what the tests start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_configure() -> None:
     """With several GPUs each worker of pytest-xdist has one of its own."""

@@ -24,6 +24,7 @@ from typing import Any
 from harness.bench.request import BenchRequest
 from harness.benching import Bench
 from harness.curriculum import Day
+from harness.imports import fresh_spec
 from harness.measure.device import Device, choose_device, describe_cpu
 
 
@@ -96,11 +97,10 @@ def run_day(request: BenchRequest, say: Callable[[dict[str, Any]], None]) -> Non
 
 def load_benches(path: Path) -> list[Bench]:
     """The benches of ``bench_dayNN.py``, in the order in which they stand there."""
-    spec = importlib.util.spec_from_file_location(f"_{path.parent.parent.name}_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    spec = fresh_spec(f"_{path.parent.parent.name}_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses in it look themselves up by module name
-    spec.loader.exec_module(module)
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
     found = [value for value in vars(module).values() if isinstance(value, Bench)]
     if not found:
         raise ValueError(f"{path} declares no bench: decorate a function with @bench(…)")

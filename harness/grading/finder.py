@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from harness.curriculum import ROOT, Day, find_tracks, unfinished, untouched
+from harness.imports import fresh_spec
 from harness.protocol import LEARNER, SOLUTION, GradedFile
 
 _DAY_MODULE = re.compile(r"tracks\.(\w+)\.day(\d+)")
@@ -51,7 +51,9 @@ class DayFinder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         match = _DAY_MODULE.fullmatch(name)
         if not match:
-            return None
+            beside = self.choice.root.joinpath(*name.split(".")).with_suffix(".py")
+            of_a_track = name.startswith("tracks.") and beside.exists()
+            return fresh_spec(name, beside) if of_a_track else None
         track, number = match[1], int(match[2])
         file, whose, note = self._file(track, number)
         if not file.exists():
@@ -60,7 +62,7 @@ class DayFinder(importlib.abc.MetaPathFinder):
             raise MissingDay(_missing(file, whose, number), name=name, path=str(file))
         graded = GradedFile(name, str(file), whose, short_hash(file), note)
         self.files.setdefault(self.choice, {})[name] = graded
-        return importlib.util.spec_from_file_location(name, file)
+        return fresh_spec(name, file)
 
     def _file(self, track: str, number: int) -> tuple[Path, str, str]:
         """The file for a day, whose it is, and a note where that is not what was asked for."""

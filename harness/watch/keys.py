@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+
+from harness.watch.view import window
 
 
 @contextlib.contextmanager
@@ -43,10 +44,10 @@ def read_keys(pressed: Callable[[str], None], stop: threading.Event) -> None:
     awaited as SIGWINCH: that signal may reach a thread other than the main one, which then sleeps
     on, and terminals behind a container's engine do not always pass it.
     """
-    descriptor, size = sys.stdin.fileno(), shutil.get_terminal_size()
+    descriptor, size = sys.stdin.fileno(), window()
     while not stop.is_set():
         ready, _, _ = select.select([descriptor], [], [], 0.2)
-        if size != (size := shutil.get_terminal_size()):
+        if size != (size := window()):
             pressed(RESIZED)
         if not ready:
             continue

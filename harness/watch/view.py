@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 
@@ -13,6 +14,15 @@ from harness.screen.day import show
 
 HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 KEYS = "h hint   r rerun   n next day   b bench   q quit"
+
+
+def window() -> os.terminal_size:
+    """The size of the terminal as it is now: not COLUMNS and LINES, which a shell may have exported
+    when the window was another."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):  # a pipe, or closed
+        return shutil.get_terminal_size((80, 24))
 
 
 class View:
@@ -26,7 +36,7 @@ class View:
         self.latency: float | None = None
 
     def draw(self) -> None:
-        columns, rows = shutil.get_terminal_size((80, 24))
+        columns, rows = window()
         *body, keys = self.text(columns).splitlines()
         if not sys.stdout.isatty():
             print("\n".join([*body, keys]), flush=True)

@@ -37,7 +37,8 @@ def watching(toy: Toy, day: str) -> Terminal:
     return Terminal(
         [sys.executable, "-m", "harness", "watch", "autodiff", day],
         toy.folder,
-        {**os.environ, "PYTHONPATH": str(toy.folder)},
+        # Sizes that a shell has exported say nothing of the window as it is now.
+        {**os.environ, "PYTHONPATH": str(toy.folder), "COLUMNS": "80", "LINES": "40"},
     )
 
 

@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.imports import fresh_spec
 from harness.kernels.xray.constants import decode
 from harness.kernels.xray.record import RecordedLaunch
 from harness.kernels.xray.refusals import Refusal, explain, plain_message
@@ -46,11 +47,9 @@ def _jitted(value: Any) -> Any:
 
 @functools.cache
 def _whole_file(file: str, module: str) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(module, file)
-    if spec is None or spec.loader is None:
-        raise Unloadable(f"{file} is not a Python file")
+    spec = fresh_spec(module, file)
     loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    spec.loader.exec_module(loaded)  # type: ignore[union-attr]
     return loaded
 
 
@@ -239,7 +238,7 @@ def _import_days_from(files: dict[str, str]) -> None:
             self, name: str, path: object = None, target: object = None
         ) -> importlib.machinery.ModuleSpec | None:
             file = files.get(name)
-            return importlib.util.spec_from_file_location(name, file) if file else None
+            return fresh_spec(name, file) if file else None
 
     sys.meta_path.insert(0, Days())
 

@@ -1,0 +1,24 @@
+"""Imports of files that people edit: always of the text as it is now."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+from types import CodeType
+
+
+class FreshLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the file at every import. Python's cache of compiled files takes a file of equal
+    length that was saved within the same second for the one it knows: ``3 * x``, corrected to
+    ``2 * x`` and saved at once, would be graded as ``3 * x``."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def fresh_spec(name: str, file: str | Path) -> importlib.machinery.ModuleSpec:
+    """The spec of the module ``name`` in ``file``, whatever the file's suffix."""
+    spec = importlib.util.spec_from_file_location(name, file, loader=FreshLoader(name, str(file)))
+    assert spec is not None, "with a loader there always is one"
+    return spec
