@@ -100,8 +100,9 @@ def check():
                 continue
             if find_spec(IMPORTED_AS.get(name, name.replace("-", "_"))) is None:
                 lacking.append(requirement.strip())
-    # The tools of contributors are no reason to refuse a learner's environment.
-    lacking = [r for r in lacking if r.split("==")[0] not in ("ruff", "mypy", "watchfiles")]
+    # What only contributors need, or what has a substitute, is no reason to refuse an environment.
+    spared = ("ruff", "mypy", "watchfiles", "pylatexenc")
+    lacking = [r for r in lacking if r.split("==")[0] not in spared]
     if lacking:
         stop("%s lacks %s.\nInstall: %s -m pip install %s" % (
             sys.executable, ", ".join(lacking), sys.executable, " ".join(lacking)), 3)  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 
 from harness.cli.options import Usage
 from harness.curriculum import find_day
@@ -15,8 +17,17 @@ def show_lesson(track: str, number: str) -> int:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console(width=min(Console().width, 96) if sys.stdout.isatty() else 80)
-    text = Markdown(day.lesson.read_text(encoding="utf-8"), code_theme="ansi_dark")
+    from harness.screen.formulas import readable
+
+    # Code and drawings are up to 100 characters wide, and need a column at each side.
+    console = Console(width=min(Console().width, 102) if sys.stdout.isatty() else 102)
+    folder = day.lesson.parent
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    lesson = day.lesson.read_text(encoding="utf-8")
+    with contextlib.suppress(ModuleNotFoundError):  # without pylatexenc: the formulas as TeX
+        lesson = readable(lesson, folder)
+    text = Markdown(lesson, code_theme="ansi_dark")
     if sys.stdout.isatty():
         with console.pager(styles=True):
             console.print(text)
