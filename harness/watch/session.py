@@ -111,7 +111,11 @@ class Session:
             self._grade()
             try:
                 while True:
-                    event = self.events.get()
+                    try:
+                        # A Ctrl-C that comes just before the wait begins does not end the wait.
+                        event = self.events.get(timeout=0.5)
+                    except queue.Empty:
+                        continue
                     if isinstance(event, Key) and event.key == "q":
                         break
                     self._handle(event)

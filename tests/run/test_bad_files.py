@@ -190,8 +190,10 @@ def test_a_cold_process_says_the_same(tmp_path: Path) -> None:
     assert any("os._exit(0)" in m for m in victim(result))
 
 
-def test_a_read_only_tree_is_graded(tmp_path: Path, grade: Grade) -> None:
+def test_a_read_only_tree_is_graded(tmp_path: Path, grade: Grade, warm: Warm) -> None:
     if os.geteuid() == 0:
         pytest.skip("root writes everywhere; CI's container runs this as a user")
-    tmp_path.chmod(0o500)
     assert grade(source=REFERENCE).passed
+    tmp_path.chmod(0o500)
+    request = Request(DAY.track, DAY.number, str(tmp_path), seed=1)
+    assert run(request, warm).passed

@@ -1,4 +1,4 @@
-"""Lessons in the terminal: the formulas say what the TeX says, and nothing of Markdown eats them."""
+"""Formulas in the terminal: they say what the TeX says, and Markdown eats nothing of them."""
 
 from __future__ import annotations
 
