@@ -170,6 +170,10 @@ def test_the_dev_containers_agree_with_the_dockerfile_and_the_variants() -> None
         assert "--shm-size" in settings["runArgs"][0]
         editor = settings["customizations"]["vscode"]["settings"]
         assert f"PYTHON={editor['python.defaultInterpreterPath']}" in dockerfile
+        folder_wide = jsonc(ROOT / ".vscode/settings.json")
+        assert "python.defaultInterpreterPath" not in folder_wide, (
+            "it would win over the container's"
+        )
     arguments = jsonc(ROOT / ".devcontainer/codespaces/devcontainer.json")["build"]["args"]
     asks = "variant_base cpu; variant_torch_index cpu; variant_base cuda"
     shown = subprocess.run(
