@@ -79,6 +79,11 @@ def _words(error: BaseException, graded: GradedDay) -> tuple[Reason, str]:
         return "wrong", _assertion_text(error)
     if isinstance(error, SyntaxError):
         source = (error.text or "").strip()
+        if source.startswith(("<<<<<<<", "=======", ">>>>>>>")):
+            return "broken file", (
+                f"`{source}` marks a conflict between your answer and a new stub: keep what is "
+                "right of the two, and delete the three lines with marks."
+            )
         return "broken file", f"{error.msg}" + (f": `{source}`" if source else "")
     if isinstance(error, MissingDay):
         return "broken file", text
@@ -88,7 +93,10 @@ def _words(error: BaseException, graded: GradedDay) -> tuple[Reason, str]:
         if text.startswith("Timeout"):
             seconds = re.search(r"[\d.]+", text)
             limit = f"{float(seconds[0]):g} s" if seconds else "its time limit"
-            return "timeout", f"was stopped after {limit}: is there a loop that does not end?"
+            return "timeout", (
+                f"was stopped after {limit}: is there a loop that does not end, or work that grows "
+                "much faster than the input?"
+            )
         return "wrong", text
     if isinstance(error, SystemExit):
         return "error", "called sys.exit(): a function returns or raises instead."
@@ -100,7 +108,10 @@ def _words(error: BaseException, graded: GradedDay) -> tuple[Reason, str]:
             "SANITIZE=1 runs it on the checked interpreter, which names it."
         )
     if isinstance(error, RecursionError):
-        return "error", "RecursionError: it calls itself too deeply; a loop would not."
+        return "error", (
+            "RecursionError: it calls itself too deeply: by recursion, or through a name that by "
+            "then means the function itself."
+        )
     first = text.split("\n\n")[0]
     return "error", f"{type(error).__name__}: {first}" if first else type(error).__name__
 

@@ -114,7 +114,7 @@ def _plain(name: str) -> str:
 
 
 def _ban_message(name: str) -> str:
-    return f"this exercise is about building `{name}`: it must not call torch's own."
+    return f"torch's own `{name}` is refused here: what it does is yours to build."
 
 
 def _called_from(graded: frozenset[str], others: tuple[str, ...]) -> bool:

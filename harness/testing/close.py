@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.testing.patterns import explain
+from harness.testing.patterns import explain, nearly
 from harness.testing.regions import describe
 
 WIDTH = 72  # the report indents it by eight columns
+MANY_TIMES = 1000  # the tolerance
 
 
 class Mismatch(AssertionError):
@@ -306,6 +307,9 @@ def _mismatch(
     index = [int(i) for i in worst]
     count, total = int(wrong.sum()), int(wrong.size)
     pattern = explain(got, want, tolerance, tile=tile)
+    if pattern is None and tolerance.any():
+        own = "float64" if _is_number(actual) else _dtype_name(actual.dtype)
+        pattern = nearly(got, want, wrong, float(times[worst]), own)
     regions = describe(wrong, tile)
 
     if pattern is not None:
@@ -322,7 +326,9 @@ def _mismatch(
         lines.append(f"  wrong: {every} {total} elements{'' if count == total else f', {percent}'}")
     a, b = _show(got[worst], want[worst], actual, expected, worst)
     line = f"{_index(index)}got {a}, expected {b}"
-    if np.isfinite(times[worst]) and tolerance.any():
+    if (
+        times[worst] < MANY_TIMES and tolerance.any()
+    ):  # beyond that the numbers speak for themselves
         line += f", {_times(float(times[worst]))} the tolerance"
     lines.append(_wrap(line, "  worst: " if total > 1 else "  value: ", "         "))
     everywhere = pattern is not None and wrong.mean() > 0.9
@@ -370,11 +376,9 @@ def _show(got: Any, want: Any, actual: Any, expected: Any, at: Any) -> tuple[str
 
 
 def _times(times: float) -> str:
-    if times < 10:
-        return f"{times:.1f} times"
-    if times < 1e6:
-        return f"{times:,.0f} times"
-    return "more than a million times"
+    if times < 1.05:
+        return "slightly more than"
+    return f"{times:.1f} times" if times < 10 else f"{times:,.0f} times"
 
 
 def _wrap(text: str, first: str, rest: str) -> str:

@@ -123,6 +123,13 @@ def test_a_syntax_error_names_file_and_line(grade: Grade) -> None:
     assert "forward_difference(f, x, h" in problem(result)
 
 
+def test_the_marks_of_a_conflict(grade: Grade) -> None:
+    marks = "<<<<<<< yours\nx = 1\n=======\nx = 2\n>>>>>>> the new stub\n"
+    result = grade(source=f"import numpy as np\n\n{marks}")
+    assert result.problems[0].line == 3
+    assert "delete the three lines with marks" in problem(result)
+
+
 def test_an_import_error(grade: Grade) -> None:
     result = grade(source=REFERENCE + "\nimport no_such_module\n")
     assert "no_such_module" in problem(result)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.testing import close
 from harness.testing.patterns import Pattern, explain
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10}
@@ -21,7 +23,8 @@ def planted(shape, seed, dtype, change) -> tuple[np.ndarray, np.ndarray, Pattern
     """(what was returned, what is right, what was found) for values changed in float64."""
     want = np.random.default_rng(seed).normal(size=shape)
     got = np.asarray(change(want)).astype(dtype).astype(np.float64)
-    return got, want, explain(got, want, 4 * EPS[dtype] * np.abs(want) + 1e-7 * EPS[dtype])
+    tiny = 2.0**-24 if dtype == "float16" else 1e-7 * EPS[dtype]  # the step near 0
+    return got, want, explain(got, want, 4 * EPS[dtype] * np.abs(want) + tiny)
 
 
 def test_right_results_have_no_pattern():
@@ -241,3 +244,36 @@ def test_large_results_are_explained_from_samples():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="shapes differ"):
         explain(np.zeros(3), np.zeros(4), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "computed", "says"),
+    [
+        (torch.float64, lambda x: x.float().exp().double(), "was it computed in float32?"),
+        (torch.float64, lambda x: x.exp() + 1e-4 * x.sin(), None),
+        (torch.float32, lambda x: x.exp() + 1e-4 * x.sin(), "right to about 4 digits only"),
+        (torch.float32, lambda x: x.exp() + x.sin(), None),
+        (torch.float16, lambda x: (x.half().exp() * 3).half() / 3, "a few roundings of float16"),
+    ],
+)
+def test_nearly_right(dtype, computed, says):
+    x = torch.linspace(0.5, 2.0, 50, dtype=torch.float64)
+    with pytest.raises(AssertionError) as error:
+        close(computed(x).to(dtype), x.exp().to(dtype), factor=0.5, name="y")
+    message = " ".join(str(error.value).split())
+    if says is None:
+        assert "digits only" not in message and "roundings" not in message
+    else:
+        assert says in message, message
+
+
+def test_a_factor_close_to_one_does_not_read_as_one():
+    want = np.random.default_rng(0).normal(size=300)
+    found = explain(want * (1 + 2e-6), want, 1e-9)
+    assert found is not None and found.says == "every value is 1.000002 times the right one."
+
+
+def test_only_a_useful_number_of_tolerances_is_told():
+    with pytest.raises(AssertionError) as error:
+        close(np.ones(3), np.zeros(3) + [0.0, 1.0, 1.0], name="y")
+    assert "tolerance" not in str(error.value)
