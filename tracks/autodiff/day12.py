@@ -25,14 +25,20 @@ Each exercise is a function of one Value which makes one Value:
 
 ``backward(grad)`` adds grad · f'(x) to x.grad. The result's parents are (x,), its op is the
 function's name. Compute f and f' from numbers, with the module ``math``: built of + and exp, a
-sigmoid would be four nodes, and would overflow. As on day 9, ``backward`` never uses the result
-itself (no circles), and its slope is that of the number that f was computed from: whatever becomes
-of x.data afterwards changes nothing. At the end ``Value`` takes the functions as methods, so that
-``x.relu()`` and ``relu(x)`` are the same, as in PyTorch.
+sigmoid would be four operations, and would overflow. As on day 9, ``backward`` never uses the
+result itself (no circles), and its slope is that of the number that f was computed from: whatever
+becomes of x.data afterwards changes nothing. At the end ``Value`` takes the functions as methods,
+so that ``x.relu()`` and ``relu(x)`` are the same, as in PyTorch.
 
 Every number must be right to nearly all its digits for every x from -1e300 to 1e300, small results
-included: sigmoid(-100) is 3.72e-44, not 0. Slopes must be right to within a few rounding errors
-of 1. A nan stays a nan, and no call raises.
+included: sigmoid(-100) is 3.72e-44, not 0, and sigmoid(-720) is 2.03e-313. (Below 2e-308 a float
+itself has fewer digits, and what is far below the smallest one, 5e-324, is 0.) A slope may be off
+by 1e-15, whatever its own size, and what ``backward`` adds by 1e-15 · grad: the slope of the
+sigmoid at 40, 4e-18, may come out as 0.
+
+At inf and -inf the number is the limit; only gelu(-inf) and leaky_relu with a negative_slope of 0,
+whose formulas are 0 · inf there, are left open. A nan gives a new node like any other number, with
+nan in it. The slope at inf, -inf and nan is yours to choose. No call raises, and no backward.
 
 Hints:
 - math.exp(1000) raises OverflowError; math.exp(-1000) is 0.0. So which sign may the exponent have?
@@ -60,21 +66,22 @@ def relu(x: V) -> V:
     """The larger of x and 0: ``x`` for x > 0, 0 for x <= 0.
 
     The slope is 1 for x > 0 and 0 for x < 0. At 0 there is none; every number from 0 to 1 is a
-    subgradient there. Take 0, as PyTorch does. A nan stays nan.
+    subgradient there. Take 0, as PyTorch does. A nan stays nan, in a new node.
 
     >>> x = Value(3.0)
     >>> relu(x)
     Value(data=3.0, grad=0.0, op='relu')
     """
     # TODO: the number, the backward, the new Value.
-    # HINT: what does your comparison say about a nan? max(a, b) gives a unless b > a.
+    # HINT: what does your comparison say about a nan? nan > 0 and nan <= 0 are both false.
     raise NotImplementedError("relu")
 
 
 def leaky_relu(x: V, negative_slope: float = 0.01) -> V:
-    """``x`` for x > 0, ``negative_slope * x`` for x <= 0; ``negative_slope`` is any number.
+    """``x`` for x > 0, ``negative_slope * x`` for x <= 0.
 
-    The slope is 1 for x > 0 and ``negative_slope`` for x < 0, and at 0 too, as in PyTorch.
+    ``negative_slope`` is any finite number. The slope is 1 for x > 0 and ``negative_slope`` for
+    x < 0, and at 0 too, as in PyTorch.
 
     >>> leaky_relu(Value(-3.0), negative_slope=0.5)
     Value(data=-1.5, grad=0.0, op='leaky_relu')

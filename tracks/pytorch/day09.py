@@ -1,4 +1,4 @@
-"""
+r"""
 Day 9: Activations
 ==================
 Estimated time: 1-2 hours
@@ -17,11 +17,14 @@ Without something bent between them, layers collapse into one. What bends:
           /                  /                    /
          /                  /                    /
     ____/              ____/              _     /
-                  ____/                    \\___/
+                  ____/                    \___/
        0                  0                    0
 
 A value may be right while its gradient is not. Where two branches meet, which of them does
 autograd follow? And where a branch that is not taken overflows, what does it send back?
+
+Refused here: torch's own relu, leaky_relu, gelu, silu, softmax, log_softmax, logsumexp and
+their relatives. Allowed: exp, log, erf, tanh, sigmoid, where, clamp, maximum, amax, sum.
 
 Hints:
 - Compare with torch where it hurts: 0, -0.0, inf, nan, ±1e4; print the gradient too.
@@ -88,7 +91,7 @@ def gelu(x: torch.Tensor, approximate: str = "none") -> torch.Tensor:
         "tanh":  Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2
 
     The two differ by up to 0.0005, which a pretrained model notices: GPT-2 was trained with
-    "tanh", BERT with "none". Any other ``approximate`` raises ValueError naming it.
+    "tanh", BERT with "none". Any other ``approximate`` raises ValueError with it in the message.
 
     Half-precision ``x`` is computed in float32 and the result rounded once: the cube of 50 does
     not fit into float16. The result has the dtype of ``x``. Values and gradients are finite for
@@ -112,7 +115,8 @@ def silu(x: torch.Tensor) -> torch.Tensor:
     tensor([-0.2689,  0.0000,  0.7311])
     """
     # TODO: widen, multiply by the sigmoid, narrow.
-    # HINT: x / (1 + exp(-x)) has the right values. What is its gradient at -100?
+    # HINT: x / (1 + exp(-x)) has the right values. What is its gradient at -100? A torch.where
+    #       around it sends 0 to the branch not taken, and 0 · inf is nan.
     raise NotImplementedError("silu")
 
 
@@ -120,11 +124,11 @@ def softmax(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
     """exp(x) / Σ exp(x) along the axis ``dim``: any scores become shares that sum to one.
 
     - ``x`` of any shape and strides, a number without axes too; ``dim`` may be negative. No
-      elements give no elements.
+      elements give no elements: a new tensor, still on the graph.
     - Finite for all finite scores: a constant added to all of them changes nothing, so subtract
       the largest first, and every exponent is at most 0.
     - A score of -inf gets the share 0 and the gradient 0. When all scores along the axis are
-      -inf, or one is nan or +inf, the shares there are nan, and only there.
+      -inf, or one is nan or +inf, all shares along the axis are nan, and no others.
     - Half precision is computed in float32; only the result is rounded.
 
     >>> softmax(torch.tensor([1000.0, 1000.0, -torch.inf]))
@@ -140,7 +144,8 @@ def log_softmax(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
 
     The logarithm of a rounded softmax would be -inf as soon as a share is below the smallest
     float32; this one is finite for all finite scores, and so is its gradient: with scores 0 and
-    10⁴ the results are -10⁴ and 0. A score of -inf gives -inf. All else is as in ``softmax``.
+    10⁴ the results are -10⁴ and 0. A score of -inf gives -inf; its gradient is whatever arrives
+    there. Shapes, no elements, nan and dtypes are as in ``softmax``.
 
     >>> log_softmax(torch.tensor([0.0, 10000.0]))
     tensor([-10000.,      0.])
@@ -155,14 +160,14 @@ class SwiGLU(nn.Module):
 
     ``gate_proj`` and ``up_proj`` are nn.Linear from ``dim`` to ``hidden``, ``down_proj`` is one
     from ``hidden`` to ``dim``; none has a bias unless ``bias`` is True. These are the names that
-    LLaMA's checkpoints use. ``silu`` is the one from above.
+    LLaMA's checkpoints (files of weights) use. ``silu`` is the one from above.
 
     Where a plain block has two matrices of 4 · dim · dim elements, this has three; to cost the
     same, ``hidden`` is ⌊8 · dim / 3⌋ unless it is given, rounded up to a multiple of
     ``multiple_of``, since matrix units like round numbers (LLaMA 7B: dim = 4096, hidden = 11008).
-    A ``hidden`` that is given is taken as it is. The attribute ``hidden`` holds the number.
+    A ``hidden`` that is given is taken as it is, 0 too. The attribute ``hidden`` holds the number.
 
-    forward: ``x`` (..., dim) → (..., dim), in the dtype of the module.
+    forward: ``x`` (..., dim) → (..., dim); x has the module's dtype.
 
     >>> SwiGLU(4096 // 64, multiple_of=4).hidden
     172
@@ -173,7 +178,7 @@ class SwiGLU(nn.Module):
     ) -> None:
         super().__init__()
         # TODO: work out hidden; make the three projections.
-        # HINT: whole numbers round up by an addition before the division.
+        # HINT: // rounds down; what does it do to a negative number?
         raise NotImplementedError("SwiGLU.__init__")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
