@@ -84,6 +84,27 @@ def run(toy: Toy, label: str) -> subprocess.CompletedProcess[str]:
     return toy.run(*filled(task), **task["options"].get("env", {}))
 
 
+def test_tasks_need_no_extension(tmp_path: Path) -> None:
+    """A task that asks an extension for the interpreter does nothing at all without it."""
+    for task in TASKS.values():
+        assert task["command"] == "${workspaceFolder}/.vscode/python"
+        assert task["windows"] == {"command": "${command:python.interpreterPath}"}
+    script = tmp_path / ".vscode" / "python"
+    script.parent.mkdir()
+    script.write_bytes((ROOT / ".vscode/python").read_bytes())
+    assert os.access(ROOT / ".vscode/python", os.X_OK)
+    script.chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHON"}
+    makes = f"mkdir -p .venv/bin; touch .venv/ready; ln -s {sys.executable} .venv/bin/python"
+    (tmp_path / "Makefile").write_text(f"setup:\n\t@{makes}; echo made\n")
+    asked = [str(script), "-c", "import os; print(os.getcwd())"]
+    for extra, said in (({"PYTHON": sys.executable}, []), ({}, ["made"]), ({}, [])):
+        done = subprocess.run(
+            asked, env={**environment, **extra}, cwd="/", capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [*said, str(tmp_path)]
+
+
 def test_there_is_a_task_for_every_command_of_a_learner() -> None:
     known = subprocess.run(
         [sys.executable, "-m", "harness", "--help"], cwd=ROOT, capture_output=True, text=True
@@ -124,9 +145,9 @@ def test_a_file_that_cannot_be_imported_is_underlined(toy: Toy, broken: str, wor
 
 def test_a_day_that_passes_has_no_problem(toy: Toy) -> None:
     answer(toy, "return x + x")
-    done = run(toy, "Grade one exercise of this day")
+    done = run(toy, "One exercise of this day")
     assert done.returncode == 0, done.stdout
-    assert matched(TASKS["Grade one exercise of this day"], done.stdout) == set()
+    assert matched(TASKS["One exercise of this day"], done.stdout) == set()
 
 
 def test_watch_says_when_a_verdict_begins_and_ends(toy: Toy) -> None:

@@ -95,4 +95,6 @@ def test_a_banned_function_is_refused(tmp_path: Path, pytorch: Warm) -> None:
     )
     result = run(request, pytorch)
     messages = [t.failure.message for t in result.tests if t.failure]
-    assert any(m.startswith("torch's own `scaled_dot_product_attention`") for m in messages), messages
+    assert any(m.startswith("torch's own `scaled_dot_product_attention`") for m in messages), (
+        messages
+    )
