@@ -23,6 +23,7 @@ Learning objectives:
 
 Hints:
 - Do the modules first, in float32; then make them right in bfloat16.
+- All four modules run under torch.compile(fullgraph=True): let no `if` depend on a tensor's values.
 - Whatever can go wrong should go wrong before the first change.
 - A file is on the disk after os.fsync, not after close.
 
@@ -58,13 +59,13 @@ class Dropout(nn.Module):
 
     In training mode every element is decided for itself, anew in each call, by torch's global
     generator. In eval mode, and where p is 0, the result is ``x`` itself, and no random number is
-    drawn. With p = 1 everything is zero.
+    drawn. With p = 1 everything is zero, and so is the gradient (the result stays connected to x).
 
     - ``x``: any shape and strides, floating point; the result has its shape and dtype.
     - A dropped element is zero whatever it was, inf and nan too, and gets the gradient zero; a
       kept one gets the gradient times 1 / (1 - p).
-    - The probability is ``p`` in half precision, too. (Random numbers of bfloat16 are about 1/256
-      apart: too coarse to be compared with a small p.)
+    - The probability is ``p`` in half precision, too. (Random numbers of bfloat16 are for the most
+      part multiples of 1/256: too coarse to be compared with a small p.)
     - A p that is not in [0, 1] is a ValueError.
 
     Banned: torch's own dropouts.
@@ -109,7 +110,8 @@ class LayerNorm(nn.Module):
     - ``weight`` (dim,), at first ones, and ``bias`` (dim,), at first zeros, are parameters, named
       as in nn.LayerNorm. With ``bias=False`` the attribute exists and is None.
     - ``x``: (..., dim), any strides. Half precision is computed in float32 from the beginning to
-      the end, parameters included, and rounded once; the result has the dtype of x.
+      the end, parameters included, and rounded once; float64 stays float64. The result has the
+      dtype of x, whatever the parameters have.
     - Rows like 10,000.1, 10,000.2, ... come out right in float32: which formula for the variance
       is safe?
     - An x whose last axis is not ``dim`` is a ValueError that names both sizes.
@@ -152,8 +154,9 @@ class RMSNorm(nn.Module):
         x / √(mean of x² + eps) · weight
 
     LayerNorm without the mean and without the bias: what Llama, DeepSeek and most models since
-    use. ``weight`` (dim,), at first ones, is a parameter. Everything else, dtypes, strides, the
-    ValueError, is as in LayerNorm. eps is inside the root.
+    use. ``weight`` (dim,), at first ones, is a parameter. Everything else is as in LayerNorm: half
+    precision in float32 and rounded once, float64 stays float64, strides, the ValueError. eps is
+    added to the mean square, inside the root.
 
     >>> RMSNorm(2)(torch.tensor([[3.0, 4.0]])).detach().round(decimals=4)  # / √12.5
     tensor([[0.8485, 1.1314]])
@@ -192,14 +195,15 @@ class Embedding(nn.Module):
       distributed with mean 0 and variance 1, and the padding row zero.
     - forward: ``ids`` (...), int64 or int32, any shape → (..., dim), the rows of the table. An id
       that occurs more than once gets the sum of its gradients. An id outside 0 ... num - 1,
-      a negative one too, is an IndexError (on a GPU an assertion of the device): negative numbers
-      do not count from the end here.
+      a negative one too, is an IndexError (a GPU finds out while the program goes on, and stops
+      with an error of its own): negative numbers do not count from the end here.
     - ``logits(x)``: ``x`` (..., dim) → (..., num), the dot product with every row. The same
       table, tied, scores the next token (Press and Wolf 2016), and gets gradients from both ends.
     - ``padding_idx``: the row of a token that means nothing. It is looked up like any other (a
       loaded table need not hold zeros there), but it never learns: its gradient is exactly zero,
-      from both ends. In ``padding_idx=-1`` the minus counts from the end, as in nn.Embedding;
-      the attribute holds the number from 0 on, or None. Outside the table: ValueError.
+      from both ends. In logits, x still gets its gradient from the padding's score; only the row
+      gets none. In ``padding_idx=-1`` the minus counts from the end, as in nn.Embedding; the
+      attribute holds the number from 0 on, or None. Outside the table: ValueError.
 
     forward never makes a tensor of the size of the table. Python never looks at an id, so that
     nothing waits for the device and torch.compile(fullgraph=True) works. Banned: torch's own
@@ -305,7 +309,8 @@ def save_checkpoint(
     1. Write into a temporary file in the same folder, whose name ends in ``.tmp``. Missing
        folders are made first. Make it with open(): what tempfile makes is for its owner's eyes
        alone, and so would the checkpoint be.
-    2. Flush it, and os.fsync it, before it is closed.
+    2. os.fsync it before it is closed. What is still in Python's buffer then is not synced:
+       torch.save empties it at its end, and file.flush() is there for good measure.
     3. os.replace it onto ``path``.
     4. os.fsync the folder too, where the system can open one (os.name == "posix"): the new
        name is an entry of the folder, and the folder is a file of its own.
@@ -316,7 +321,8 @@ def save_checkpoint(
     # TODO: collect, write, fsync, replace, fsync.
     # HINT: which of the four steps can fail, and what is in ``path`` then?
     ### BEGIN SOLUTION
-    # HINT: inside `with temporary.open("wb") as file`: torch.save, file.flush, os.fsync.
+    # HINT: inside `with temporary.open("wb") as file`: torch.save, file.flush,
+    # os.fsync(file.fileno()).
     # HINT: except BaseException: temporary.unlink(missing_ok=True); raise.
     # HINT: os.open(folder, os.O_RDONLY) gives a descriptor of the folder: fsync and close it.
     path = Path(path)
@@ -367,15 +373,20 @@ def load_checkpoint(
     parameter, no buffer, no optimizer, no generator. Its message begins with the path.
 
     - Not whole, DamagedCheckpoint: empty, cut off anywhere, a flipped bit in a tensor, another
-      kind of file, one that needs weights_only=False, a dictionary without the five keys.
+      kind of file, one that needs weights_only=False, a dictionary without the five keys, or
+      with an ``rng`` without its four.
       A file that torch.save made is a zip archive with a checksum for every entry.
       torch.load does not compare them: a flipped bit in a weight is a weight. Python's zipfile
       does, in ``ZipFile(path).testzip()``, which gives the name of the first bad entry, or None.
     - Not of this model, CheckpointError: keys of its state_dict are missing, or new, or a shape
-      differs. The message names the first such key. (load_state_dict says so as well, but only
-      after it has copied all that fits.)
-    - Not of this optimizer, CheckpointError: none was saved though one is to be loaded, or its
-      groups differ (load_state_dict raises ValueError then, before it changes anything).
+      differs. The message names the first such key: the keys are compared in the order of the
+      model's state_dict, each for presence and shape; then come keys that only the file has.
+      (load_state_dict says so as well, but only after it has copied all that fits.)
+    - Not of this optimizer, CheckpointError: none was saved though one is to be loaded; or the
+      number or the sizes of its groups differ (load_state_dict raises ValueError then, before it
+      changes anything); or a group in the file has not all options of this optimizer, the keys of
+      ``optimizer.defaults``. The message names those that are missing. (load_state_dict takes
+      SGD's groups for AdamW's, and the next step() ends with KeyError: 'betas'.)
 
     There is no file at all: FileNotFoundError.
 
@@ -392,6 +403,7 @@ def load_checkpoint(
     # HINT: a file that is no zip raises BadZipFile, a bad entry gives its name; then torch.load.
     # HINT: compare {name: shape} of both state_dicts; the first key that differs names itself.
     # HINT: the optimizer first: it refuses before it changes anything; the model has been checked.
+    # HINT: settings["param_groups"] are dictionaries: which keys of optimizer.defaults are missing?
     # HINT: random.setstate, np.random.set_state, torch.set_rng_state, torch.cuda.set_rng_state_all.
     try:
         with zipfile.ZipFile(path) as archive:
@@ -399,9 +411,11 @@ def load_checkpoint(
         if bad is not None:
             raise ValueError(f"the checksum of {bad} is wrong")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        saved, numbers = checkpoint["model"], checkpoint["rng"]
+        saved, settings = checkpoint["model"], checkpoint["optimizer"]
         result = Resumed(checkpoint["step"], checkpoint["extra"])
-        settings = checkpoint["optimizer"]
+        numbers = checkpoint["rng"]
+        of_python, of_numpy = numbers["python"], numbers["numpy"]
+        of_torch, of_gpus = numbers["torch"], numbers["cuda"]
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -418,17 +432,21 @@ def load_checkpoint(
     if optimizer is not None:
         if settings is None:
             raise CheckpointError(f"{path}: saved without an optimizer")
+        groups = settings["param_groups"]
+        missing = {name for group in groups for name in optimizer.defaults if name not in group}
+        if missing:
+            raise CheckpointError(f"{path}: not of this optimizer: {sorted(missing)} are missing")
         try:
             optimizer.load_state_dict(settings)
         except ValueError as error:
             raise CheckpointError(f"{path}: not of this optimizer: {error}") from error
     model.load_state_dict(saved)
     if rng:
-        random.setstate(numbers["python"])
-        np.random.set_state(numbers["numpy"])
-        torch.set_rng_state(numbers["torch"])
-        if len(numbers["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(numbers["cuda"])
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
+        if len(of_gpus) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(of_gpus)
     return result
     ### END SOLUTION
 
@@ -500,7 +518,8 @@ class CheckpointManager:
 
         What stays: the ``keep`` with the largest steps, the best, and in any case the one that
         was just written. Another file of the same step is replaced by it. Nothing is deleted
-        before the new file is safely there: if saving fails, all old ones are still in place.
+        before the new file is safely there: if saving fails, all old ones are still in place,
+        that of the same step too.
         """
         # TODO: write, then tidy up.
         # HINT: a run that went back to an older step writes a file that is not the newest.
