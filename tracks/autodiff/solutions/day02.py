@@ -57,6 +57,7 @@ def compose(*fs: Function) -> Function:
     """
 
     # TODO: a function of x that hands x through all of fs.
+    # HINT: which of fs is given x itself, and what is the next one given?
     # HINT: define a function inside this one, and return it.
     ### BEGIN SOLUTION
     # HINT: for f in reversed(fs): x = f(x)
@@ -72,9 +73,10 @@ def compose(*fs: Function) -> Function:
 def chain_derivative(fs: Sequence[Function], dfs: Sequence[Function], x: Any) -> Any:
     """The derivative of compose(*fs) at x; dfs[i] is the derivative of fs[i].
 
-    ``x`` is a number or an array of any shape, whole numbers too, and the result is made of floats
-    and has its shape: the derivative at each element. A df may return one number for a whole
-    array, as ``lambda x: 3.0`` does. Without functions the derivative is 1.
+    ``x`` is a number or an array of any shape, whole numbers too: it is made of floats before any
+    function sees it. The result is made of floats too and has its shape: the derivative at each
+    element. A df may return one number for a whole array, as ``lambda x: 3.0`` does. Without
+    functions the derivative is 1.
 
     Calls each df once and each f at most once: the chain is walked once, from the inside out,
     with the slope so far in hand. Chains of 100 000 functions work.
@@ -88,8 +90,9 @@ def chain_derivative(fs: Sequence[Function], dfs: Sequence[Function], x: Any) ->
     # HINT: which function is applied first? Where is its slope taken? And the slope of the next?
     ### BEGIN SOLUTION
     # HINT: in each step: first slope = df(x) * slope, then x = f(x).
-    # HINT: numpy.ones_like(x) is a slope to start with that has the right shape.
-    # HINT: zip(fs, dfs, strict=True) raises the ValueError by itself, when it comes to the end.
+    # HINT: numpy.ones_like(x, dtype=float) is a slope to start with that has the right shape.
+    # HINT: list(zip(fs, dfs, strict=True)) raises the ValueError, before anything is called; the
+    #       list is walked with reversed(...).
     links = list(zip(fs, dfs, strict=True))
     x = np.asarray(x, dtype=float)
     slope = np.ones_like(x)
@@ -113,6 +116,7 @@ class Expression:
     Write formulas with X, numbers, operators and the functions below: ``sin(2 * X) ** 3``. The
     operators leave out what does nothing (0 + u, 1 * u, 0 * u, u ** 1, ...) and compute with plain
     numbers. Expressions are equal only if they are the same object; one may be used in many places.
+    So ask ``u.is_number(0)``, not ``u == 0``; and not ``u.number == 0``, which is true of x, too.
     """
 
     op: str
@@ -182,24 +186,28 @@ def number(value: float) -> Expression:
     return Expression("number", number=float(value))
 
 
-def sin(u: Expression) -> Expression:
-    return Expression("sin", (u,))
+def _expression(u: Any) -> Expression:
+    return u if isinstance(u, Expression) else number(u)
 
 
-def cos(u: Expression) -> Expression:
-    return Expression("cos", (u,))
+def sin(u: Any) -> Expression:
+    return Expression("sin", (_expression(u),))
 
 
-def exp(u: Expression) -> Expression:
-    return Expression("exp", (u,))
+def cos(u: Any) -> Expression:
+    return Expression("cos", (_expression(u),))
 
 
-def log(u: Expression) -> Expression:
-    return Expression("log", (u,))
+def exp(u: Any) -> Expression:
+    return Expression("exp", (_expression(u),))
 
 
-def tanh(u: Expression) -> Expression:
-    return Expression("tanh", (u,))
+def log(u: Any) -> Expression:
+    return Expression("log", (_expression(u),))
+
+
+def tanh(u: Any) -> Expression:
+    return Expression("tanh", (_expression(u),))
 
 
 _NUMPY = {
@@ -210,8 +218,7 @@ _NUMPY = {
 
 def _operation(op: str, left: Any, right: Any) -> Expression:
     """``left op right``, without what does nothing."""
-    u = left if isinstance(left, Expression) else number(left)
-    v = right if isinstance(right, Expression) else number(right)
+    u, v = _expression(left), _expression(right)
     if u.op == v.op == "number" and op in "+-*":
         return number(_NUMPY[op](u.number, v.number))
     if (op == "+" and u.is_number(0)) or (op == "*" and u.is_number(1)):
@@ -243,7 +250,8 @@ def _operands_first(expression: Expression) -> list[Expression]:
 
 
 def value_of(expression: Expression, x: Any) -> Any:
-    """The value of a formula at x, a number or an array; each part is computed once."""
+    """The value of a formula at x, a number or an array; each part is computed once. A formula
+    without x has one number for a whole array."""
     values: dict[Expression, Any] = {}
     for node in _operands_first(expression):
         if node.op == "x":
@@ -283,7 +291,8 @@ def derivative_of(expression: Expression) -> Expression:
     ### BEGIN SOLUTION
     # HINT: `match part.op, part.operands:` with `case "*", (u, v):` takes a part to pieces.
     # HINT: for "*": slope[part] = slope[u] * v + u * slope[v]
-    # HINT: for "**", slope[v].is_number(0) tells which of the two rules holds.
+    # HINT: for "**", slope[v].is_number(0) tells which of the two rules holds. (A constant exponent
+    #       need not be a "number": 6 / 2 is a quotient of two.)
     slope: dict[Expression, Expression] = {}
     for part in _operands_first(expression):
         match part.op, part.operands:
@@ -346,7 +355,8 @@ def vanishing(
     of the whole network with respect to x.
 
     All of them cost one walk forwards and one backwards: f and slope are called ``depth`` times
-    each. Numbers too small or too large for a float may become 0 or inf.
+    each, and 400 000 layers are no problem. Numbers too small or too large for a float may become
+    0 or inf.
 
     Raises ValueError for a negative depth.
 
