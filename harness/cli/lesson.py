@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
 from harness.cli.options import Usage
 from harness.curriculum import find_day
+
+
+WIDEST = 102
+"""Columns: code and drawings are up to 100 characters wide, and have a blank at each side."""
 
 
 def show_lesson(track: str, number: str) -> int:
@@ -19,8 +24,8 @@ def show_lesson(track: str, number: str) -> int:
 
     from harness.screen.formulas import readable
 
-    # Code and drawings are up to 100 characters wide, and need a column at each side.
-    console = Console(width=min(Console().width, 102) if sys.stdout.isatty() else 102)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=min(Console().width, WIDEST) if known else WIDEST)
     folder = day.lesson.parent
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())

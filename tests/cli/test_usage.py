@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def harness(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     import os
 
-    env = {k: v for k, v in os.environ.items() if k not in ("IMPL", "EX", "SEED", "DEVICE", "DAY")}
+    ours = ("IMPL", "EX", "SEED", "DEVICE", "DAY", "COLUMNS")
+    env = {k: v for k, v in os.environ.items() if k not in ours}
     return subprocess.run(
         [sys.executable, "-m", "harness", *arguments],
         cwd=ROOT,
@@ -84,11 +85,17 @@ def test_the_days_of_a_track_are_listed() -> None:
     assert "13  Fused softmax" in done.stdout
 
 
-def test_a_lesson_is_shown_in_80_columns() -> None:
-    done = harness("lesson", "triton", "13")
+@pytest.mark.parametrize("columns", [80, None])
+def test_a_lesson_fits_into_the_window(columns: int | None) -> None:
+    done = harness("lesson", "triton", "13", **({"COLUMNS": str(columns)} if columns else {}))
     assert done.returncode == 0
     assert "Fused softmax" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert max(map(len, done.stdout.splitlines())) <= (columns or 102)
+    if columns is None:  # a pipe: no line of code is broken
+        lesson = (ROOT / "tracks/triton/lessons/day13.md").read_text(encoding="utf-8")
+        blocks = lesson.split("```")[1::2]
+        code = [line for block in blocks for line in block.splitlines()[1:] if len(line) > 80]
+        assert code and all(line in done.stdout for line in code)
 
 
 def test_make_help_lists_only_commands_that_work() -> None:
