@@ -10,7 +10,6 @@ from pathlib import Path
 from harness.cli.options import Usage
 from harness.curriculum import find_day
 
-
 WIDEST = 102
 """Columns: code and drawings are up to 100 characters wide, and have a blank at each side."""
 
