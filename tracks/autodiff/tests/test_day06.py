@@ -231,6 +231,18 @@ def test_record_of_one_number():
 
 
 @exercise("record")
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_record_wherever_the_constant_stands(place):
+    def f(x):
+        y = [x[0], x[1] * 2.0, x[0] + x[1]]
+        y[place] = 7
+        return y
+
+    y = day06.record(f, [2.0, 3.0]).outputs[place]
+    assert isinstance(y, day06.Variable), f"output {place} of 3 is the number 7 as it was returned"
+
+
+@exercise("record")
 def test_record_makes_every_output_a_variable_of_the_tape():
     other = day06.Tape().leaf("input", 5.0)
 
