@@ -96,7 +96,8 @@ class Expression:
     Write formulas with X, numbers, operators and the functions below: ``sin(2 * X) ** 3``. The
     operators leave out what does nothing (0 + u, 1 * u, 0 * u, u ** 1, ...) and compute with plain
     numbers. Expressions are equal only if they are the same object; one may be used in many places.
-    So ask ``u.is_number(0)``, not ``u == 0``; and not ``u.number == 0``, which is true of x, too.
+    So ask ``u.is_number(0)``, not ``u == 0``; and not ``u.number == 0``: that is true of every
+    expression that is not a number, too.
     """
 
     op: str
@@ -290,7 +291,7 @@ RELU = Activation(lambda x: np.maximum(x, 0.0), lambda x: np.where(x > 0, 1.0, 0
 def vanishing(
     depth: int, activation: Activation, weight: float = 1.0, x: float = 1.0
 ) -> np.ndarray:
-    """How much of a gradient arrives at each layer of a deep network with one neuron a layer.
+    """How much of a gradient arrives at each layer of a deep network with one number a layer.
 
     The layers compute a_0 = x and a_k = f(w a_(k-1)) for k = 1 ... depth, with the same weight w
     in each. Returns an array of depth + 1 floats: element k is the derivative of the last layer's

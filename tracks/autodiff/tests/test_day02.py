@@ -34,8 +34,11 @@ def test_compose_applies_the_last_first(rng):
     got = day02.compose(math.sin, math.exp, lambda x: 3 * x)(x)
     want = math.sin(math.exp(3 * x))
     order = 3 * math.exp(math.sin(x))
-    assert got != order, f"compose(sin, exp, 3x) at {x:.3f} is {got:.4f}: that is 3 exp(sin x)"
-    assert got == want, f"sin(exp(3x)) at {x:.3f} is {want:.4f}, got {got}"
+    says = (
+        f"compose(sin, exp, 3x) at x = {x:.3f}: sin(exp(3x)) = {want:.4f} was expected, got {got}"
+    )
+    assert got != order, f"{says}: that is 3 exp(sin(x)), the order is reversed"
+    assert got == want, says
     assert day02.compose(str.upper, str.strip, repr)(" a ") == "' A '"
 
 
@@ -72,14 +75,19 @@ def test_compose_of_a_deep_chain():
 
 # chain_derivative -----------------------------------------------------------------------------
 
-# numpy's function, its derivative, torch's function; defined everywhere
+# name, numpy's function, its derivative, torch's function; defined everywhere
 LINKS = [
-    (np.sin, np.cos, torch.sin),
-    (np.cos, lambda x: -np.sin(x), torch.cos),
-    (np.tanh, lambda x: 1 - np.tanh(x) ** 2, torch.tanh),
-    (lambda x: np.exp(-x * x), lambda x: -2 * x * np.exp(-x * x), lambda x: torch.exp(-x * x)),
-    (lambda x: 1.5 * x + 1, lambda x: 1.5, lambda x: 1.5 * x + 1),
-    (lambda x: x * x, lambda x: 2 * x, lambda x: x * x),
+    ("sin", np.sin, np.cos, torch.sin),
+    ("cos", np.cos, lambda x: -np.sin(x), torch.cos),
+    ("tanh", np.tanh, lambda x: 1 - np.tanh(x) ** 2, torch.tanh),
+    (
+        "exp(-u^2)",
+        lambda x: np.exp(-x * x),
+        lambda x: -2 * x * np.exp(-x * x),
+        lambda x: torch.exp(-x * x),
+    ),
+    ("1.5u + 1", lambda x: 1.5 * x + 1, lambda x: 1.5, lambda x: 1.5 * x + 1),
+    ("u^2", lambda x: x * x, lambda x: 2 * x, lambda x: x * x),
 ]
 
 
@@ -97,17 +105,18 @@ def test_chain_derivative_takes_each_slope_at_its_own_place():
 
 
 @exercise("chain_derivative")
-@shapes("shape", (), (1,), (3, 4), (0,), (2, 1, 3))
+@pytest.mark.parametrize("shape", [(), (1,), (3, 4), (0,), (2, 1, 3)], ids=str)
 def test_chain_derivative_equals_torch(shape, rng):
     for length in (1, 2, 3, 6):
         links = [rng.choice(LINKS) for _ in range(length)]
         x = rng.uniform(*shape, low=-1.5, high=1.5)
         leaf = torch.tensor(x, requires_grad=True)
         y = leaf
-        for _, _, f in reversed(links):
+        for *_, f in reversed(links):
             y = f(y)
         y.sum().backward()
-        got = day02.chain_derivative([f for f, _, _ in links], [df for _, df, _ in links], x)
+        got = day02.chain_derivative([f for _, f, *_ in links], [df for _, _, df, _ in links], x)
+        names = ", ".join(name for name, *_ in links)
         expected = leaf.grad.numpy()
         # Slopes up to 3 in each link: rounding in an early one grows in the later.
         close(
@@ -115,7 +124,7 @@ def test_chain_derivative_equals_torch(shape, rng):
             expected,
             terms=length,
             scale=3.0**length,
-            name=f"the slope of {length} link{'s' * (length > 1)} at x = {x}",
+            name=f"the slope of compose({names}) at x = {np.round(x, 3).tolist()}",
         )
 
 
@@ -428,6 +437,10 @@ def backward_by_torch(depth, f, weight, x):
 @exercise("vanishing")
 def test_vanishing_has_a_weight_in_every_layer():
     got = day02.vanishing(4, day02.RELU, weight=3.0, x=2.0)
+    assert got.tolist() not in ([1.0, 3.0, 9.0, 27.0, 81.0], [3.0, 9.0, 27.0, 81.0, 1.0]), (
+        f"{got.tolist()} grows from the front: element k is the derivative of the last layer with "
+        "respect to a_k, and most layers lie between it and a_0"
+    )
     assert got.tolist() == [81.0, 27.0, 9.0, 3.0, 1.0], (
         f"each layer multiplies by 3, so 81, 27, 9, 3, 1 were expected, got {got.tolist()}"
     )
@@ -439,14 +452,22 @@ def test_vanishing_has_a_weight_in_every_layer():
 
 @exercise("vanishing")
 def test_vanishing_takes_each_slope_at_what_f_is_given():
-    # one layer, f(v) = v², w = 3, a_0 = 2: f is given 6, so the slope is 3 · 2 · 6
+    # one layer, f(v) = v³, w = 2, a_0 = 1: f is given 2, so the slope is 2 · 3 · 2²
+    cube = day02.Activation(lambda v: v**3, lambda v: 3 * v**2)
+    got = day02.vanishing(1, cube, weight=2.0, x=1.0)
+    said = {
+        6.0: ": f's slope is taken at a_0 = 1, but f is given w a_0 = 2",
+        12.0: ": the factor w is missing",
+        384.0: ": f's slope is taken at f's result 8, but f is given w a_0 = 2",
+    }
+    assert got[0] == 24.0, (
+        f"a_1 = (2 a_0)³ at a_0 = 1 has the slope 24, got {got[0]}{said.get(float(got[0]), '')}"
+    )
     square = day02.Activation(lambda v: v * v, lambda v: 2 * v)
-    got = day02.vanishing(1, square, weight=3.0, x=2.0)
-    said = {12.0: "w a_0 = 6, and not at a_0", 216.0: "w a_0 = 6, and not at f's result"}
-    where = said.get(float(got[0]), "w a_0 = 6, and multiplied by w")
-    assert got[0] == 36.0, f"a_1 = (3 a_0)² at 2 has the slope 36, got {got[0]}: take it at {where}"
     got = day02.vanishing(2, square, weight=1.0, x=2.0)
-    assert got.tolist() != [1.0, 4.0, 32.0], "these are d a_k / d a_0; asked for are d a_2 / d a_k"
+    assert got.tolist() not in ([1.0, 4.0, 32.0], [4.0, 32.0, 1.0]), (
+        f"{got.tolist()} are derivatives of the layers by a_0; asked for are d a_2 / d a_k"
+    )
     assert got.tolist() == [32.0, 8.0, 1.0], f"((a_0)²)² at 2: 32, 8, 1 were expected, got {got}"
 
 
