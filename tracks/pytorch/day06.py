@@ -229,7 +229,8 @@ def fit(
        ``clip``.
     2. ``evaluate`` on the validation data.
     3. Into the history go: train_loss, the mean over the epoch's rows of the losses that
-       train_step returned; gradient_norm, the largest of the epoch; and the evaluation.
+       train_step returned; gradient_norm, the largest of the epoch; and the evaluation. The bar
+       shows the latter: bar.set_postfix(loss=..., accuracy=...), once an epoch.
     4. If the validation loss is lower than in every epoch before, this epoch is the best so far,
        and its state_dict (parameters and buffers) is kept as a copy.
     5. If ``patience`` is given and the best epoch lies ``patience`` epochs back, training stops.

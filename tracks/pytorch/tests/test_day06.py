@@ -478,12 +478,18 @@ def test_fit_leaves_eval_mode_and_a_quiet_terminal(device, rng, capfd, monkeypat
 
     def noted(epochs):
         seen.append(epochs)
-        return original(epochs)
+        bar = original(epochs)
+        monkeypatch.setattr(bar, "set_postfix", lambda *_, **shown: said.append(shown))
+        return bar
 
+    said = []
     monkeypatch.setattr(day06, "progress_bar", noted)
     model, data = falling(rng, 9)
     model = nn.Sequential(nn.Dropout(0.1), model)
     day06.fit(model, data, data, sgd(model), epochs=2, batch_size=4)
+    assert [sorted(shown) for shown in said] == [["accuracy", "loss"]] * 2, (
+        f"after each of 2 epochs the bar should show loss= and accuracy=, it was given {said}"
+    )
     assert not any(part.training for part in model.modules()), "the model is not in eval mode"
     printed = "".join(capfd.readouterr())
     assert printed == "", f"nobody watches a progress bar here, yet this was printed: {printed!r}"
