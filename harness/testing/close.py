@@ -15,7 +15,7 @@ from harness.testing.patterns import explain, nearly
 from harness.testing.regions import describe
 
 WIDTH = 72  # the report indents it by eight columns
-MANY_TIMES = 1000  # the tolerance
+MANY_TIMES = 1000  # the tolerance: beyond that the two numbers speak for themselves
 
 
 class Mismatch(AssertionError):
@@ -326,9 +326,7 @@ def _mismatch(
         lines.append(f"  wrong: {every} {total} elements{'' if count == total else f', {percent}'}")
     a, b = _show(got[worst], want[worst], actual, expected, worst)
     line = f"{_index(index)}got {a}, expected {b}"
-    if (
-        times[worst] < MANY_TIMES and tolerance.any()
-    ):  # beyond that the numbers speak for themselves
+    if times[worst] < MANY_TIMES and tolerance.any():
         line += f", {_times(float(times[worst]))} the tolerance"
     lines.append(_wrap(line, "  worst: " if total > 1 else "  value: ", "         "))
     everywhere = pattern is not None and wrong.mean() > 0.9
