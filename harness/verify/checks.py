@@ -134,7 +134,7 @@ def check_bugs(day: Day, launcher: Launcher, seed: int, device: str = "auto") ->
 
 
 def check_material(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
-    """The lesson's blocks run and print what the lesson shows; the visible examples pass."""
+    """The lesson's blocks run and print what they show; the examples pass; the bench is right."""
     events: list[Event] = []
     request = Request(
         day.track, day.number, SOLUTION, seed=seed, device=device, test_file=str(MATERIAL)
@@ -146,7 +146,7 @@ def check_material(day: Day, launcher: Launcher, seed: int, device: str = "auto"
             failure = event.data["failure"]
             found.append(f"{event.exercise or 'lesson'}: {failure['message']}")
     if not any(e.kind == "passed" for e in events) and not found:
-        found.append("neither a lesson nor an example ran")
+        found.append("neither a lesson nor an example nor a bench ran")
     return found
 
 
@@ -154,7 +154,7 @@ CHECKS = {
     "reference": check_reference,
     "stub": check_stub,
     "bugs": check_bugs,
-    "lesson": check_material,
+    "material": check_material,
 }
 
 

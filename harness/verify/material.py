@@ -1,4 +1,4 @@
-"""Run by `verify` in a grading process, in place of a day's tests: its lesson and its examples."""
+"""Run by `verify` in a grading process, in place of a day's tests: lesson, examples, bench."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ def test_examples(graded_day: Any) -> None:
             example()
         except Exception as error:
             raise AssertionError(f"{name} fails: {type(error).__name__}: {error}") from error
+
+
+@exercise("bench", seconds=60)
+def test_bench(graded_day: Any, device: Any) -> None:
+    if graded_day.bench.exists():
+        from harness.verify.bench import check_benches  # not every day needs the timers
+
+        module = importlib.import_module(f"tracks.{graded_day.track}.{graded_day.name}")
+        check_benches(graded_day, module, device)

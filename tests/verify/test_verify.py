@@ -74,14 +74,14 @@ def test_a_good_day_has_no_finding(report: Report) -> None:
         (4, "form", "double has 1 hint(s)"),
         (5, "form", "day05.py:"),
         (6, "form", "day06.py:"),
-        (7, "lesson", "ZeroDivisionError"),
-        (9, "lesson", "but the lesson shows"),
+        (7, "material", "ZeroDivisionError"),
+        (9, "material", "but the lesson shows"),
         (10, "form", "words"),
         (11, "form", "no type for x"),
         (12, "reference", "the reference fails test_values"),
         (13, "form", "double has 0 known bug(s)"),
         (14, "reference", "no test grades double"),
-        (15, "lesson", "test_double fails"),
+        (15, "material", "test_double fails"),
         (16, "form", "lessons/day16.md is missing"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_day_too_slow_is_named() -> None:
 
 
 def test_a_lesson_names_the_line(report: Report) -> None:
-    assert "day07.md:7" in said(report, 7, "lesson")
+    assert "day07.md:7" in said(report, 7, "material")
 
 
 def test_stray_files_are_named(report: Report) -> None:

@@ -41,7 +41,7 @@ def _problem(
     return Problem(
         inputs=inputs,
         oracle=oracle,
-        tolerance={"dtype": dtype, "scale": 4 * torch.finfo(dtype).eps / 2**-23},
+        tolerance={"dtype": dtype, "scale": torch.finfo(dtype).eps / 2**-23},
         bytes=elements * dtype.itemsize,
         peers={"torch": chain},
     )
