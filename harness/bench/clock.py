@@ -50,7 +50,9 @@ def watched_names() -> list[tuple[Any, str]]:
         (time, name) for name in ("perf_counter", "perf_counter_ns", "monotonic", "time", "time_ns")
     ]
     names += [(torch.cuda, name) for name in ("Event", "synchronize", "current_stream")]
-    names += [(torch.cuda.Event, name) for name in ("record", "elapsed_time", "synchronize")]
+    names += [
+        (torch.cuda.Event, name) for name in ("record", "query", "elapsed_time", "synchronize")
+    ]
     names += [(torch.cuda.Stream, name) for name in ("synchronize", "wait_stream")]
     names += [(torch, name) for name in ("compile", "allclose", "equal")]
     from harness.bench import checking, quantiles

@@ -8,6 +8,7 @@ fast the host launches. ``do_bench_cudagraph`` cures the last and does not flush
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ _Event, _synchronize, _current_stream = (
 FLUSH_BYTES = 256 * 2**20  # several times the L2 of every chip so far (H200: 50 MB)
 HEAD_START_CYCLES = 200_000  # at least: about 0.1 ms at 2 GHz
 MOST_CYCLES = 20_000_000  # at most: a call that waits for the GPU would ask for ever more
+DOUBLINGS = 6  # of the head start, before a call counts as one that waits for the GPU itself
 SHORT = 10  # shorter than this many empty event pairs: the pair itself would show in the figure
 
 
@@ -36,7 +38,9 @@ class CudaTimer:
 
     *Events*: flush the L2, spin for a moment so that the launches are queued before the GPU reaches
     them, then event, call, event. The host's launch cost stays out of the figure unless the call
-    itself waits for the GPU.
+    itself waits for the GPU. On a busy host the moment can be too short; then the first event has
+    happened when the last is queued, which is looked at: the sample is void, and the next moment
+    twice as long.
 
     *Graph*: calls that an event pair cannot resolve are captured once, one turn through the sets,
     and replayed between two events. The inputs rotate through more memory than the L2 holds.
@@ -57,6 +61,7 @@ class CudaTimer:
         )
         self._graphs: dict[str, _Graph] = {}
         self._head_start: dict[str, int] = {}
+        self._doublings: dict[str, int] = {}
         self.floor_ns = self._floor()
 
     def settle(self, call: Call, sets: Sets) -> float:
@@ -76,7 +81,13 @@ class CudaTimer:
         launched = self._clock.now() - start
         # Twice what the host needs to launch it all, at 2 cycles a nanosecond.
         self._head_start[name] = min(MOST_CYCLES, max(HEAD_START_CYCLES, 4 * launched))
-        if self._events(name, call, sets, keep=0)[0] >= SHORT * self.floor_ns:
+        self._doublings[name] = 0
+        first = self._events(name, call, sets, keep=0)
+        while first.void:
+            first = self._events(name, call, sets, keep=0)
+        if self._doublings[name] == DOUBLINGS:  # it waits for the GPU: no head start is enough
+            self._head_start[name] = HEAD_START_CYCLES
+        if first.ns >= SHORT * self.floor_ns:
             return "events"
         try:
             self._graphs[name] = self._capture(call, sets)
@@ -88,13 +99,13 @@ class CudaTimer:
     def sample(self, name: str, call: Call, sets: Sets, keep: int) -> Sample:
         graph = self._graphs.get(name)
         if graph is not None and graph.addresses == _addresses(sets):
-            ns, kept, keep = self._replay(graph)
+            sample = self._replay(name, graph)
         else:
-            ns, kept = self._events(name, call, sets, keep)
-        return Sample(ns, kept, keep, late_ns=self._late(call, sets[0]))
+            sample = self._events(name, call, sets, keep)
+        return replace(sample, late_ns=self._late(call, sets[0]))
 
-    def _events(self, name: str, call: Call, sets: Sets, keep: int) -> tuple[float, Any]:
-        pairs = []
+    def _events(self, name: str, call: Call, sets: Sets, keep: int) -> Sample:
+        pairs, clean = [], []
         kept = None
         for index, arguments in enumerate(sets):
             if self._flush is not None:
@@ -105,12 +116,24 @@ class CudaTimer:
             out = call(*arguments)
             end.record()
             pairs.append((start, end))
+            if not start.query():  # the GPU still spins, and everything is queued behind that
+                clean.append((start, end))
             if index == keep:
                 # On the same stream, right behind the call: what another stream adds comes late.
                 kept = snapshot(out)
         self._synchronize()
-        times = sorted(start.elapsed_time(end) * 1e6 for start, end in pairs)
-        return quantile(times, 0.5), kept
+        void = len(clean) < len(pairs) and self._longer_head_start(name) and not clean
+        times = sorted(start.elapsed_time(end) * 1e6 for start, end in clean or pairs)
+        return Sample(quantile(times, 0.5), kept, keep, void=void)
+
+    def _longer_head_start(self, name: str) -> bool:
+        """Double the head start of a contender; False when that was done often enough."""
+        if self._doublings.get(name, DOUBLINGS) >= DOUBLINGS:
+            return False
+        self._doublings[name] += 1
+        longer = 2 * self._head_start.get(name, HEAD_START_CYCLES)
+        self._head_start[name] = min(MOST_CYCLES, longer)
+        return True
 
     def _capture(self, call: Call, sets: Sets) -> _Graph:
         graph = self._cuda.CUDAGraph()
@@ -121,24 +144,31 @@ class CudaTimer:
                 out = call(*arguments)
         return _Graph(graph, out, keep, len(sets), _addresses(sets))
 
-    def _replay(self, graph: _Graph) -> tuple[float, Any, int]:
+    def _replay(self, name: str, graph: _Graph) -> Sample:
         start, end = self._event(enable_timing=True), self._event(enable_timing=True)
-        self._cuda._sleep(HEAD_START_CYCLES)
+        self._cuda._sleep(self._head_start.get(name, HEAD_START_CYCLES))
         start.record()
         graph.replay()
         end.record()
+        void = start.query() and self._longer_head_start(name)
         kept = snapshot(graph.out)
         self._synchronize()
-        return start.elapsed_time(end) * 1e6 / graph.calls, kept, graph.kept_call
+        ns = start.elapsed_time(end) * 1e6 / graph.calls
+        return Sample(ns, kept, graph.kept_call, void=void)
 
     def _late(self, call: Call, arguments: tuple[Any, ...]) -> float:
-        """Nanoseconds for which the device works on after the timed stream has finished."""
+        """Nanoseconds for which the device works on after the timed stream has finished.
+
+        Less what the same question costs when the device is idle: on some hosts 20 µs and more.
+        """
         self._synchronize()
         call(*arguments)
         self._stream().synchronize()
         start = self._clock.now()
         self._synchronize()
-        return self._clock.now() - start
+        done = self._clock.now()
+        self._synchronize()
+        return max(0.0, (done - start) - (self._clock.now() - done))
 
     def _floor(self) -> float:
         """What an empty pair of events measures."""

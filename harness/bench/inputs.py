@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 MOST_SETS = 64  # enough to fill a batch; a tiny problem would otherwise need thousands
+MOST_SETS_CPU = 16  # a clock that is read in 0.1 µs needs no more, and the cache is emptied instead
 
 
 class Pool:
@@ -50,11 +51,11 @@ class Pool:
         return self._make(seed)
 
 
-def how_many(one_set: tuple[Any, ...], cache_bytes: int, room: int) -> int:
+def how_many(one_set: tuple[Any, ...], cache_bytes: int, room: int, most: int = MOST_SETS) -> int:
     """Sets needed to be past a cache of ``cache_bytes`` twice over, within ``room`` bytes."""
     size = max(1, nbytes(one_set))
     wanted = -(-2 * cache_bytes // size) + 1
-    return max(2, min(wanted, MOST_SETS, max(2, room // size)))
+    return max(2, min(wanted, most, max(2, room // size)))
 
 
 def nbytes(value: Any) -> int:

@@ -15,7 +15,7 @@ from harness.bench import checking
 from harness.bench.ceilings import Ceilings
 from harness.bench.clock import Clock, Guard
 from harness.bench.contenders import REFERENCE, YOURS, Entry, gather, reason
-from harness.bench.inputs import Pool, how_many, leaves, nbytes
+from harness.bench.inputs import MOST_SETS, MOST_SETS_CPU, Pool, how_many, leaves, nbytes
 from harness.bench.quantiles import quantiles
 from harness.bench.results import CaseResult, Figure
 from harness.bench.rng import make_rng
@@ -78,7 +78,8 @@ def measure_case(
         # Half of what is free: the other half is for outputs, temporaries and the oracle.
         count = 2
         if bench.cache == "cold":
-            count = how_many(one, setting.cache_bytes, room // 4)
+            most = MOST_SETS if setting.device.kind == "cuda" else MOST_SETS_CPU
+            count = how_many(one, setting.cache_bytes, room // 4, most)
         elif nbytes(one) < setting.cache_bytes // 4:
             count = 8  # few enough to stay in the cache, more than one for the sake of the check
         del one

@@ -19,6 +19,7 @@ class Sample:
     kept_call: int
     late_ns: float = 0.0  # work that went on after the timed stream was done
     cheat: str = ""  # what proves that the work was not inside the clock
+    void: bool = False  # the host was too slow: ``ns`` holds its delays, and is not to be counted
 
 
 class Stopwatch(Protocol):

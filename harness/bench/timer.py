@@ -18,7 +18,7 @@ from harness.bench.inputs import Pool, leaves
 from harness.bench.quantiles import FEWEST, quantiles
 from harness.bench.stopwatch import Sample, Sets, Stopwatch
 
-LATE_NS = 20_000  # a second synchronisation of an idle device costs a few µs
+LATE_NS = 20_000  # what a busy host may add to one of two questions and not to the other
 LATE_SHARE = 0.2
 
 
@@ -94,12 +94,18 @@ def race(
             break
         pool.refill()
         shuffle.shuffle(racing)
+        samples = []
         for t in racing:
             if inplace:
                 pool.restore()  # the contender before wrote into them
-            _turn(calls[t.name], t, pool, stopwatch, shuffle)
-        rounds += 1
+            samples.append((t, _turn(calls[t.name], t, pool, stopwatch, shuffle)))
         used = (clock.now() - start) / 1e9
+        if any(sample.void for _, sample in samples if sample):
+            continue  # for all of them: ratios are taken round by round
+        for t, sample in samples:
+            if sample:
+                t.ns.append(sample.ns)
+        rounds += 1
         stopped = _stop([t for t in timed.values() if t.alive], rounds, used, budget)
         each_round(min(1.0, used / budget.seconds))
     for t in timed.values():
@@ -138,7 +144,8 @@ def _warm_up(
 
 def _turn(
     entry: Entry, timed: Timed, pool: Pool, stopwatch: Stopwatch, shuffle: random.Random
-) -> None:
+) -> Sample | None:
+    """One contender's sample of this round, or None where it failed; its output is kept."""
     assert entry.call is not None
     try:
         sample: Sample = stopwatch.sample(
@@ -146,12 +153,12 @@ def _turn(
         )
     except Exception as failure:
         timed.failed = reason(failure)
-        return
-    timed.ns.append(sample.ns)
+        return None
     timed.late_ns.append(sample.late_ns)
     timed.cheat = timed.cheat or sample.cheat
     output = (pool.seeds[sample.kept_call], sample.kept)
     timed.kept = [*timed.kept[:1], output]
+    return sample
 
 
 def _prepared(entry: Entry, pool: Pool) -> Sets:

@@ -96,6 +96,9 @@ class FakeCuda:
                 fake.done[0] = max(fake.done[0], fake.clock.now()) + fake.EVENT
                 self.at = fake.done[0]
 
+            def query(self):
+                return fake.clock.now() >= self.at
+
             def elapsed_time(self, other):
                 return (other.at - self.at) / 1e6
 

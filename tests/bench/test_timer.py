@@ -168,6 +168,7 @@ def test_pool_is_larger_than_the_cache_within_its_room():
     assert how_many(one, cache_bytes=10**9, room=10**9) == 64
     assert how_many(one, cache_bytes=10**9, room=5 * 1024) == 5
     assert how_many(one, cache_bytes=0, room=0) == 2
+    assert how_many(one, cache_bytes=10**9, room=10**9, most=16) == 16
 
 
 @pytest.mark.parametrize("ns", [30_000, 400_000])
@@ -190,6 +191,65 @@ def test_a_chain_of_launches_is_queued_before_the_gpu_gets_there(clock, cuda):
 
     _, found = run(clock, {"a": call}, stopwatch=CudaTimer(cuda, clock))
     assert found["a"].ns[0] == pytest.approx(200_000 + cuda.EVENT)
+
+
+def test_a_host_that_is_late_does_not_show_in_the_figures(clock, cuda):
+    draw = random.Random(0)
+
+    def call(x):
+        if draw.random() < 0.4:
+            clock.spin(300_000)  # something else has the core: the GPU would wait for the launch
+        cuda.kernel(150_000)
+        return x
+
+    def steady(x):
+        cuda.kernel(300_000)
+        return x
+
+    timings, found = run(clock, {"a": call, "b": steady}, stopwatch=CudaTimer(cuda, clock))
+    assert set(found["a"].ns) == {150_000 + cuda.EVENT}
+    assert set(found["b"].ns) == {300_000 + cuda.EVENT}
+    assert timings.rounds == len(found["a"].ns) == len(found["b"].ns) == Budget().fewest
+
+
+def test_a_late_replay_is_void(clock, cuda):
+    def call(x):
+        cuda.kernel(1000)
+        return x
+
+    timer = CudaTimer(cuda, clock)
+    sets = [make(0)] * 10
+    timer.settle(call, sets)
+    assert timer.ready("a", call, sets, 1000) == "graph"
+    launch = cuda.LAUNCH
+    cuda.LAUNCH = 250_000
+    assert timer.sample("a", call, sets, 0).void
+    cuda.LAUNCH = launch
+    sample = timer.sample("a", call, sets, 0)
+    assert not sample.void
+    assert sample.ns == pytest.approx(1000 + cuda.EVENT / 10)
+
+
+def test_a_call_that_waits_for_the_gpu_is_timed_all_the_same(clock, cuda):
+    def call(x):
+        cuda.kernel(100_000)
+        cuda.synchronize()
+        return x
+
+    timings, found = run(clock, {"a": call}, stopwatch=CudaTimer(cuda, clock))
+    assert timings.rounds == Budget().fewest
+    assert 100_000 < found["a"].ns[0] < 120_000  # the host's part is in it: the GPU idles for it
+
+
+def test_a_host_that_is_slow_to_ask_is_no_cheat(clock, cuda):
+    cuda.SYNC = 30_000
+
+    def call(x):
+        cuda.kernel(40_000)
+        return x
+
+    _, found = run(clock, {"a": call}, stopwatch=CudaTimer(cuda, clock))
+    assert not found["a"].cheat
 
 
 def test_short_kernels_are_replayed_from_a_graph(clock, cuda):

@@ -20,11 +20,15 @@ SIZES = shapes("lead, inputs, hidden", ((), 3, 4), ((1,), 1, 1), ((5,), 4, 3), (
 
 
 def filled(module, rng, dtype=torch.float64, std=0.7):
-    """``module`` on the device in ``dtype``, all its weights new and not small."""
+    """``module`` on the device in ``dtype``, all its weights new and not small.
+
+    Nor so large that a wide layer is chaotic: then the last digit of step 1 decides step 50.
+    """
     module = module.to(rng.device, dtype)
     with torch.no_grad():
         for p in module.parameters():
-            p.copy_(rng.normal(*p.shape, std=std, dtype=dtype))
+            most = 2.0 * p.shape[-1] ** -0.5 if p.dim() > 1 else std
+            p.copy_(rng.normal(*p.shape, std=min(std, most), dtype=dtype))
     return module
 
 
