@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The GPU job: every reference on the real GPU, then the quick benches, beside those of the last run.
+# The GPU job: the timers and every reference on the real GPU, then the quick benches, beside those of the last run.
 #
 #   ci/gpu.sh                   in the image where an engine is here, else in .venv
 #   PYTHON=python3 ci/gpu.sh    in an environment that exists (the image's own, a runner's)
@@ -27,6 +27,7 @@ last=${LAST:-.harness/gpu/last.json}
 status=0
 
 "$PYTHON" -m harness doctor | tee .harness/gpu/doctor.txt
+"$PYTHON" -m pytest -q tests/bench/test_on_gpu.py 2>&1 | tee .harness/gpu/timers.txt || status=1
 "$PYTHON" -m harness verify 2>&1 | tee .harness/gpu/verify.txt || status=1
 "$PYTHON" -m harness bench --quick --impl solution --output .harness/gpu/bench.json 2>&1 |
     tee .harness/gpu/bench.txt || status=1

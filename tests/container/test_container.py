@@ -205,12 +205,22 @@ def test_no_strangers_code_reaches_our_gpu_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verify", "compare", "last", "expected"),
-    [(0, 0, True, 0), (1, 0, True, 1), (0, 1, True, 1), (0, 2, True, 0), (0, 1, False, 0)],
-    ids=["fine", "a reference fails", "slower", "another card", "nothing to compare with"],
-)
+    ("timers", "verify", "compare", "last", "expected"),
+    [
+        (0, 0, 0, True, 0),
+        (1, 0, 0, True, 1),
+        (0, 1, 0, True, 1),
+        (0, 0, 1, True, 1),
+        (0, 0, 2, True, 0),
+        (0, 0, 1, False, 0),
+    ],
+    ids=[
+        "fine", "a timer fails", "a reference fails", "slower", "another card",
+        "nothing to compare with",
+    ],
+)  # fmt: skip
 def test_the_gpu_job_runs_all_and_fails_for_a_reason(
-    tmp_path: Path, verify: int, compare: int, last: bool, expected: int
+    tmp_path: Path, timers: int, verify: int, compare: int, last: bool, expected: int
 ) -> None:
     shutil.copytree(ROOT / "ci", tmp_path / "ci")
     (tmp_path / ".harness/gpu").mkdir(parents=True)
@@ -219,12 +229,14 @@ def test_the_gpu_job_runs_all_and_fails_for_a_reason(
     body = (
         f'echo "$DEVICE $*" >> {tmp_path}/asked\n'
         f'case "$*" in *verify) exit {verify};; *--compare*) exit {compare};;'
+        f" *test_on_gpu.py) exit {timers};;"
         " *--output*) touch .harness/gpu/bench.json;; esac"
     )
     program(tmp_path, "python", body)
     done = run(tmp_path, "bash", f"{tmp_path}/ci/gpu.sh", PYTHON=f"{tmp_path}/python")
     assert done.returncode == expected, done.stderr
     commands = asked(tmp_path)
+    assert commands.pop(1) == "cuda -m pytest -q tests/bench/test_on_gpu.py"
     assert all(line.startswith("cuda -m harness ") for line in commands)
     assert [line.split()[3] for line in commands[:3]] == ["doctor", "verify", "bench"]
     assert len(commands) == (4 if last else 3)
