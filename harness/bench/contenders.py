@@ -12,6 +12,8 @@ from harness.benching import Bench, Contender, Problem
 
 YOURS, REFERENCE, EAGER, COMPILE = "yours", "reference", "torch", "compile"
 TUNED = "compile max-autotune"
+EXTRA, EXTRA_PACKAGES = "bench", frozenset({"autograd", "liger_kernel", "mygrad"})
+"""What ``pip install -e '.[bench]'`` brings: pyproject.toml pins it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def enter(name: str, contender: Callable[..., Any] | Contender) -> Entry:
         return Entry(name, gap=contender.gap)
     missing = [package for package in contender.needs if not installed(package)]
     if missing:
-        return Entry(name, gap=f"not installed: {', '.join(missing)}")
+        remedy = f": pip install -e '.[{EXTRA}]'" if EXTRA_PACKAGES.issuperset(missing) else ""
+        return Entry(name, gap=f"not installed: {', '.join(missing)}{remedy}")
     call = contender.call
     if contender.load is not None:
         try:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.curriculum import ROOT
 from harness.grading.finder import short_hash
 
 OLD = "† measured on an earlier version of this day's reference."
+COLUMN = 4  # a peer of a quarter of the cases has a column of its own
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -66,10 +68,14 @@ def table(reports: Sequence[Report], root: Path = ROOT) -> str:
         where = f"{report.machine['detail']}; {versions}; {when}"
         parts.append(f"**{report.machine['name']}** ({where})\n")
         old = {day.day for day in report.days if _is_old(day, root)}
-        names = _peers(report)
-        parts.append(_line(["day", "bench", "case", "reference", "of its ceiling", *names]))
-        parts.append(_line(["---"] * (5 + len(names))))
-        parts += [_line(row) for day in report.days for row in _rows(day, names, day.day in old)]
+        names, rare = _peers(report)
+        head = ["day", "bench", "case", "reference", "of its ceiling", *names]
+        head += ["others"] if rare else []
+        parts.append(_line(head))
+        parts.append(_line(["---"] * len(head)))
+        parts += [
+            _line(row) for day in report.days for row in _rows(day, names, rare, day.day in old)
+        ]
         if old:
             parts.append("\n" + OLD)
         goals = [
@@ -105,14 +111,15 @@ def _merged(target: Path, report: Report) -> Report:
     return replace(report, days=sorted([*kept, *report.days], key=lambda day: day.day))
 
 
-def _peers(report: Report) -> list[str]:
-    names: dict[str, None] = {}
-    for day in report.days:
-        for case in (case for bench in day.benches for case in bench.cases):
-            for figure in case.figures:
-                if figure.counts and figure.contender not in (YOURS, REFERENCE):
-                    names.setdefault(figure.contender)
-    return list(names)
+def _peers(report: Report) -> tuple[list[str], list[str]]:
+    """The peers that a column is worth, and those that only some benches have."""
+    seen: Counter[str] = Counter()
+    cases = [case for day in report.days for bench in day.benches for case in bench.cases]
+    for case in cases:
+        seen.update(f.contender for f in case.figures if f.counts)
+    names = [name for name in seen if name not in (YOURS, REFERENCE)]
+    columns = [name for name in names if COLUMN * seen[name] >= len(cases)]
+    return columns, [name for name in names if name not in columns]
 
 
 def _is_old(day: DayBench, root: Path) -> bool:
@@ -121,7 +128,7 @@ def _is_old(day: DayBench, root: Path) -> bool:
     return bool(measured) and (root / path).is_file() and short_hash(root / path) != measured
 
 
-def _rows(day: DayBench, names: Sequence[str], old: bool) -> list[list[str]]:
+def _rows(day: DayBench, names: Sequence[str], rare: Sequence[str], old: bool) -> list[list[str]]:
     from harness.bench.table import share
 
     rows = []
@@ -139,6 +146,9 @@ def _rows(day: DayBench, names: Sequence[str], old: bool) -> list[list[str]]:
                 own += f", {rate(case.flops / seconds, 'FLOP/s')}"
             of = f"{part:.0%}" if part is not None else "–"
             peers = [_against(case, name) for name in names]
+            if rare:
+                others = [f"{name} {_against(case, name)}" for name in rare if case.figure(name)]
+                peers.append(", ".join(others) or "–")
             rows.append(
                 [f"{day.day}{' †' if old else ''}", bench.name, case.label, own, of, *peers]
             )
@@ -148,7 +158,9 @@ def _rows(day: DayBench, names: Sequence[str], old: bool) -> list[list[str]]:
 def _against(case: CaseResult, name: str) -> str:
     """How much faster the reference is than this peer."""
     ratio = case.ratio(REFERENCE, name)
-    return f"{ratio.median:.2f}×" if ratio else "–"
+    if ratio is None:
+        return "–"
+    return f"{ratio.median:.2f}×" if ratio.median >= 0.1 else f"{ratio.median:.1g}×"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ is measured again, a few times at most, and shown with its reasons if they stay.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from typing import Protocol
 from harness.bench.clock import Clock, RealClock
 from harness.measure.nvml import GpuReading
 
-DRIFT = 0.05  # of the CPU's speed, by a loop of known work
+DRIFT = 0.05  # of the CPU's speed, by a computation of known length
 CLOCK_DRIFT = 0.10  # of the SM clock; boost steps and the power cap move it by a few per cent
 STOLEN = 0.01  # share of the time that a hypervisor gave to others
 NEIGHBOURS = 0.5  # cores that other processes kept busy: they share caches and memory bandwidth
+FIXED = bytes(2**20)
 HOT = 87  # °C; data-centre cards slow down from about there on
 
 
@@ -68,9 +70,7 @@ class CpuGate:
         drift = after / self._before - 1
         if abs(drift) > DRIFT:
             word = "slower" if drift > 0 else "faster"
-            found.append(
-                f"the CPU ran a fixed loop {abs(drift):.0%} {word} after the rounds than before"
-            )
+            found.append(f"the CPU was {abs(drift):.0%} {word} after the rounds than before")
         others = (used.busy - self._used.busy - (used.own - self._used.own)) / wall
         if others > NEIGHBOURS:
             found.append(f"other processes kept {others:.1f} cores busy")
@@ -142,14 +142,17 @@ def read_usage() -> Usage:
     return Usage(total - idle - doubled - stolen, own.user + own.system, stolen, own.elapsed)
 
 
-def spin(clock: Clock | None = None, loops: int = 60_000, times: int = 7) -> float:
-    """Nanoseconds of a loop of known work, the best of a few: how fast this core is just now."""
+def spin(clock: Clock | None = None, rounds: int = 4, times: int = 7) -> float:
+    """Nanoseconds of a fixed computation, the best of a few: how fast this core is just now.
+
+    SHA-256 of a megabyte: C code that allocates nothing and does little but arithmetic. A loop in
+    Python takes up to 10 % more or less by what the interpreter did before it.
+    """
     clock = clock or RealClock()
     best = float("inf")
     for _ in range(times):
         start = clock.now()
-        value = 1
-        for _ in range(loops):
-            value = value * 1103515245 + 12345 & 0x7FFFFFFF
+        for _ in range(rounds):
+            hashlib.sha256(FIXED).digest()
         best = min(best, clock.now() - start)
     return best

@@ -231,7 +231,9 @@ def bench(
     track: SomeTrack = "",
     day: SomeDay = "",
     against: Annotated[str, typer.Option(envvar="AGAINST", help="names of peers, a,b")] = "",
-    quick: Annotated[bool, typer.Option("--quick", envvar="QUICK", help="fewer cases")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", envvar="QUICK", help="less time, wider error bounds")
+    ] = False,
     compare: Annotated[str, typer.Option(envvar="COMPARE", help="two result files, a,b")] = "",
     impl: Impl = "learner",
     output: Annotated[str, typer.Option(envvar="OUT", help="write the results to this file")] = "",

@@ -1,10 +1,13 @@
+import re
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from harness.bench.contenders import gather
+from harness.bench import contenders
+from harness.bench.contenders import EXTRA, EXTRA_PACKAGES, gather
 from harness.bench.inputs import overwrite
 from harness.bench.rng import make_rng
 from harness.benching import Case, Contender, Problem, absent, bench, sdpa
@@ -153,3 +156,22 @@ def test_both_kinds_of_random_inputs_repeat_from_a_seed():
             one, two = draw(a), draw(b)
             assert isinstance(one, kind)
             assert np.array_equal(np.asarray(one), np.asarray(two))
+
+
+def test_the_bench_extra_brings_what_the_benches_name():
+    root = Path(__file__).parents[2]
+    needed = set()
+    for path in root.glob("tracks/*/benches/bench_*.py"):
+        for names in re.findall(r"needs=\[([^\]]*)\]", path.read_text()):
+            needed |= set(re.findall(r'"(\w+)"', names))
+    extra = re.search(rf"^{EXTRA} = \[(.*?)\]", (root / "pyproject.toml").read_text(), re.M | re.S)
+    brought = {name.replace("-", "_") for name in re.findall(r'"([\w-]+)==', extra[1])}
+    assert needed == brought == EXTRA_PACKAGES
+
+
+def test_a_peer_that_is_not_installed_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(contenders, "installed", lambda package: False)
+    entry = contenders.enter("mygrad", Contender(load=int, needs=["mygrad"]))
+    assert entry.gap == "not installed: mygrad: pip install -e '.[bench]'"
+    entry = contenders.enter("jax", Contender(load=int, needs=["jax"]))
+    assert entry.gap == "not installed: jax"

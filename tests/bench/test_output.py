@@ -143,6 +143,18 @@ def test_readme_table(day, make_report):
         in_readme("no markers", text)
 
 
+def test_a_peer_of_few_cases_has_no_column_of_its_own(made, make_day, make_report):
+    usual = made({"reference": 100, "torch": 80, "odd": 0.4})
+    cases = [made({"reference": 100, "torch": 80}).case({"n": n}) for n in range(4)]
+    text = table([make_report(make_day(*cases, usual.case({"n": 4})))])
+    assert "| reference | of its ceiling | torch | others |" in text
+    assert "| n=3 | 100 ns, 100 GB/s | 100% | 0.80× | – |" in text
+    assert "| n=4 | 100 ns, 100 GB/s | 100% | 0.80× | odd 0.004× |" in text
+    text = table([make_report(make_day(*cases[:3], usual.case({"n": 4})))])
+    assert "| torch | odd |" in text  # a quarter of the cases
+    assert "others" not in text
+
+
 def test_readme_marks_figures_of_an_earlier_reference(day, make_report, tmp_path):
     reference = tmp_path / "day13.py"
     reference.write_text("x = 1\n")

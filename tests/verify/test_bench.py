@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from harness.bench.contenders import installed
 from harness.benching import Bench, Case, Contender, Problem, absent, bench, goal, sdpa
 from harness.verify.bench import findings, small
 
@@ -130,20 +129,3 @@ def test_triton_is_tried_small() -> None:
     assert said(large, track="triton") == ""
     assert sizes == [2**40, 33]
     assert drawn
-
-
-def test_the_peers_of_the_bench_extra_are_what_the_benches_name() -> None:
-    """pip install '.[bench]' brings every package that a bench asks for and we do not require."""
-    import re
-    from pathlib import Path
-
-    root = Path(__file__).parents[2]
-    needed = set()
-    for path in root.glob("tracks/*/benches/bench_*.py"):
-        for names in re.findall(r"needs=\[([^\]]*)\]", path.read_text()):
-            needed |= set(re.findall(r'"(\w+)"', names))
-    extra = re.search(r"^bench = \[(.*?)\]", (root / "pyproject.toml").read_text(), re.M | re.S)
-    assert extra is not None
-    brought = {name.replace("-", "_") for name in re.findall(r'"([\w-]+)==', extra[1])}
-    assert needed == brought
-    assert not installed("no_such_package")

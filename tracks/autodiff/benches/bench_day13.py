@@ -101,7 +101,7 @@ def _mygrad() -> Callable[..., Any]:
     "MLP",
     unit="time",
     cases=[Case(samples=samples) for samples in (1, 8, 64)],
-    goals=[goal(at_least=0.3, of="torch", samples=1)],
+    goals=[goal(at_least=0.8, of="torch", samples=1)],
     cache="warm",
 )
 def network(case: Case) -> Problem:

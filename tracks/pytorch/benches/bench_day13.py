@@ -10,7 +10,7 @@ from harness.benching import Case, Contender, Problem, bench, goal
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
-# On a GPU a step is a dozen launches from Python, whatever its size: the host is what is timed.
+# On a GPU a step is eleven launches from Python, whatever its size: the host is what is timed.
 @bench(
     "LSTM",
     unit="FLOP/s",
