@@ -32,8 +32,8 @@ import triton
 import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BLOCK = 4096
-WARPS = 8
+BLOCK = 8192
+WARPS = 16
 
 
 def _tile(columns: int) -> tuple[int, int]:

@@ -7,9 +7,9 @@ from harness.testing import close, compiled, exercise, far_apart, layouts, shape
 from tracks.triton import day09
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
-BLOCK = 4096
-SIZES = [(0, 5, F32), (3, 0, F32), (1, 1, F32), (700, 3, F16), (64, 64, BF16), (3, 4099, F32)]
-LARGE = [(8192, 8192, BF16), (70_001, 129, F32)]
+BLOCK = 8192
+SIZES = [(0, 5, F32), (3, 0, F32), (1, 1, F32), (700, 3, F16), (64, 64, BF16), (3, 8195, F32)]
+LARGE = [(8192, 8193, BF16), (70_001, 129, F32)]
 
 
 def tiles(rows, columns):
@@ -115,7 +115,7 @@ def check_gelu(x, r, **options):
 @exercise("residual_add_gelu")
 @shapes(
     "shape, dtype",
-    *[((0,), F32), ((1,), F32), ((4096,), F16), ((2049,), BF16), ((3, 5, 300), F32)],
+    *[((0,), F32), ((1,), F32), ((8192,), F16), ((2049,), BF16), ((3, 7, 500), F32)],
     gpu=[((10_000_001,), F32), ((4096, 4097), BF16)],
 )
 def test_gelu_matches_float64(shape, dtype, rng):
