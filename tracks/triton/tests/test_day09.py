@@ -9,6 +9,7 @@ from tracks.triton import day09
 F32, F16, BF16 = "float32", "float16", "bfloat16"
 BLOCK = 8192
 SIZES = [(0, 5, F32), (3, 0, F32), (1, 1, F32), (700, 3, F16), (64, 64, BF16), (3, 8195, F32)]
+SIZES += [(300, 65, F32)]  # several tiles below each other, of several rows each
 LARGE = [(8192, 8193, BF16), (70_001, 129, F32)]
 
 
