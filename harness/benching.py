@@ -32,7 +32,7 @@ A Triton day, whole::
             flops=5 * rows * columns,
             peers={
                 "torch": lambda x: torch.softmax(x, dim=-1),    # "compile" is derived from it
-                "liger": Contender(load=liger, needs=["liger_kernel"]),
+                "liger": Contender(load=liger, needs=["liger_kernel"], gpu=True),
             },
         )
 
@@ -166,14 +166,16 @@ class Contender:
 
     ``call(*inputs)`` is the timed call; or ``load()`` returns it, once, outside the clock (for
     imports and set-up). ``needs`` names the packages it imports: where one is missing the table
-    shows a gap with that name. ``prepare(*inputs)`` turns the problem's inputs into the call's
-    arguments, outside the clock, for every fresh set of inputs.
+    shows a gap with that name, and so it does on a CPU for a ``gpu`` contender, whose kernels run
+    on a GPU only. ``prepare(*inputs)`` turns the problem's inputs into the call's arguments,
+    outside the clock, for every fresh set of inputs.
     """
 
     call: Callable[..., Any] | None = None
     load: Callable[[], Callable[..., Any]] | None = None
     needs: Sequence[str] = ()
     prepare: Callable[..., tuple[Any, ...]] | None = None
+    gpu: bool = False
     gap: str = ""
 
     def __post_init__(self) -> None:

@@ -58,6 +58,8 @@ def enter(name: str, contender: Callable[..., Any] | Contender) -> Entry:
         return Entry(name, contender)
     if contender.gap:
         return Entry(name, gap=contender.gap)
+    if contender.gpu and not on_gpu():
+        return Entry(name, gap="needs a GPU")
     missing = [package for package in contender.needs if not installed(package)]
     if missing:
         remedy = f": pip install -e '.[{EXTRA}]'" if EXTRA_PACKAGES.issuperset(missing) else ""
@@ -69,6 +71,12 @@ def enter(name: str, contender: Callable[..., Any] | Contender) -> Entry:
         except Exception as failure:
             return Entry(name, gap=f"does not load: {reason(failure)}")
     return Entry(name, call, contender.prepare)
+
+
+def on_gpu() -> bool:
+    import torch  # the command itself reads names from this module, and must be light
+
+    return torch.cuda.is_available()
 
 
 def installed(package: str) -> bool:

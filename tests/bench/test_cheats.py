@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.bench.clock import Guard, RealClock
+from harness.bench.clock import Guard, RealClock, watched_names
+from harness.bench.cpu import CpuTimer
 from harness.bench.cuda import CudaTimer
 from harness.bench.measure import measure_case
 from harness.benching import Case, Problem, bench
@@ -51,6 +52,17 @@ def test_an_honest_call_counts(setting, clock):
     assert figure.correct
     assert figure.ns.median == 10_000
     assert figure.peak_bytes is not None
+
+
+def test_a_cpu_takes_few_sets_and_empties_its_cache_instead(setting, clock):
+    pools = []
+
+    def stopwatch(cold, pool_bytes):
+        pools.append((cold, pool_bytes))
+        return CpuTimer(clock)
+
+    measured(replace(setting, stopwatch=stopwatch), honest(clock))
+    assert pools == [(True, 16 * N * 4)]
 
 
 def test_answers_remembered_by_identity(setting, clock):
@@ -158,6 +170,11 @@ def test_a_patched_clock_is_named_and_not_believed(setting, clock, monkeypatch):
     assert figure.error == (
         "the timing functions were replaced: time.perf_counter_ns, Event.elapsed_time"
     )
+
+
+def test_all_that_the_gpus_timer_asks_is_watched():
+    names = ("record", "query", "elapsed_time")
+    assert {(torch.cuda.Event, name) for name in names} <= set(watched_names())
 
 
 def test_an_untouched_clock_is_not_accused():

@@ -175,3 +175,10 @@ def test_a_peer_that_is_not_installed_says_what_to_do(monkeypatch):
     assert entry.gap == "not installed: mygrad: pip install -e '.[bench]'"
     entry = contenders.enter("jax", Contender(load=int, needs=["jax"]))
     assert entry.gap == "not installed: jax"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_peer_whose_kernels_need_a_gpu(monkeypatch, there):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    entry = contenders.enter("liger", Contender(torch.sin, gpu=True))
+    assert entry.gap == ("" if there else "needs a GPU")

@@ -72,7 +72,7 @@ def unimportable() -> Callable[..., Any]:
         ({}, {"goals": [goal(at_least=1.0, of="liger")]}, "there is no contender called liger"),
         ({}, {"goals": [goal(at_least=1.0, of="copy", n=6)]}, "covers no case"),
         ({"oracle": lambda x: 3 * x}, {}, "n=5: reference: result"),
-        ({"tolerance": {"scale": 1e16}}, {}, "n=5: takes zeros for right"),
+        ({"tolerance": {"scale": 1e16}}, {}, "n=5: output 0: takes zeros for right"),
         ({"tolerance": {"scale": 5e14}}, {}, "takes 10 % too much for right"),
         ({"ours": lambda day: day.triple}, {}, "reference: "),
         ({"ours": lambda day: overwrites}, {}, "reference overwrites its inputs"),
@@ -84,6 +84,17 @@ def unimportable() -> Callable[..., Any]:
 )
 def test_a_mistake_is_named(problem: Any, options: Any, sentence: str) -> None:
     assert sentence in said(declared(problem, **options))
+
+
+def test_every_output_is_looked_at() -> None:
+    """A gradient of the size 1e-20 beside a loss of the size 1, at the loss's tolerance."""
+    both = {
+        "oracle": lambda x: (x + x, 1e-20 * x),
+        "tolerance": {"scale": 1.0},
+        "ours": lambda day: lambda x: (x + x, 1e-20 * x),
+    }
+    assert "n=5: output 1: takes zeros for right" in said(declared(both))
+    assert "output 0" not in said(declared(both))
 
 
 def test_a_name_that_the_day_lacks() -> None:

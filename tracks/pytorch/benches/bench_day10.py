@@ -6,16 +6,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from harness.benching import Case, Contender, Problem, absent, bench, goal
+from harness.benching import Case, Contender, Problem, bench, goal
 
 
-def _with_gradient(mean_loss: Callable[..., torch.Tensor]) -> Contender:
-    def call(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _gradient_too(mean_loss: Callable[..., torch.Tensor]) -> Callable[..., Any]:
+    """Loss and gradient by autograd, from a function that has the loss."""
+
+    def both(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         loss = mean_loss(logits, targets)
         (dlogits,) = torch.autograd.grad(loss, logits)
         return loss.detach(), dlogits
 
-    return Contender(call, prepare=_needs_gradient)
+    return both
 
 
 def _needs_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[Any, ...]:
@@ -32,21 +34,16 @@ def _oracle(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, 
 
 def _compiled() -> Callable[..., Any]:
     torch.compiler.reset()  # another case would count against the limit of recompilations
-    loss = torch.compile(F.cross_entropy, dynamic=False)
-    call = _with_gradient(lambda logits, targets: loss(logits, targets)).call
-    assert call is not None
-    return call
+    return _gradient_too(torch.compile(F.cross_entropy, dynamic=False))
 
 
 def _liger() -> Callable[..., Any]:
     from liger_kernel.ops.cross_entropy import LigerCrossEntropyFunction
 
     # No weights; the first of its results is the loss. The gradient overwrites the logits.
-    call = _with_gradient(
+    return _gradient_too(
         lambda logits, targets: LigerCrossEntropyFunction.apply(logits, targets, None)[0]
-    ).call
-    assert call is not None
-    return call
+    )
 
 
 @bench(
@@ -58,20 +55,19 @@ def _liger() -> Callable[..., Any]:
 )
 def cross_entropy(case: Case) -> Problem:
     rows, columns = case.rows, case.columns
-    liger: Contender = absent("Triton's kernels need a GPU")
-    if torch.cuda.is_available():
-        liger = Contender(load=_liger, needs=["liger_kernel"], prepare=_needs_gradient)
     return Problem(
         inputs=lambda rng: (rng.normal(rows, columns, std=2.0), rng.integers(0, columns, rows)),
         oracle=_oracle,
         tolerance={"terms": columns, "factor": 16.0},
         bytes=2 * rows * columns * 4,  # one read of the logits, one write of the gradient
         flops=8 * rows * columns,
-        ours=lambda day: _with_gradient(lambda logits, y: day.cross_entropy(logits, y)),
+        ours=lambda day: Contender(_gradient_too(day.cross_entropy), prepare=_needs_gradient),
         peers={
-            "torch": _with_gradient(F.cross_entropy),
+            "torch": Contender(_gradient_too(F.cross_entropy), prepare=_needs_gradient),
             "compile": Contender(load=_compiled, prepare=_needs_gradient),
-            "liger": liger,
+            "liger": Contender(
+                load=_liger, needs=["liger_kernel"], prepare=_needs_gradient, gpu=True
+            ),
         },
         compile=False,  # the loss alone is compiled: autograd compiles the gradient with it
         inplace=True,  # Liger's gradient takes the place of the logits

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from harness.benching import Case, Contender, Problem, absent, bench, goal
+from harness.benching import Case, Contender, Problem, bench, goal
 
 CASES = [Case(rows=2**26 // columns, columns=columns) for columns in (1024, 8192)]
 CPU_CASES = [Case(rows=2**19 // columns, columns=columns) for columns in (128, 1024)]
@@ -29,21 +29,23 @@ def _ours(kind: type[torch.nn.Module], columns: int) -> Contender:
 def _problem(
     case: Case,
     name: str,
-    formula: Callable[..., torch.Tensor],
     torchs: Callable[..., torch.Tensor],
+    liger: Callable[[], Callable[..., Any]],
     flops: int,
-    peers: dict[str, Contender],
 ) -> Problem:
-    """``formula`` of (x, weight) in float64 is what is right."""
+    """A norm of (x, weight); what torch's own gives in float64 is right."""
     rows, columns = case.rows, case.columns
     return Problem(
         inputs=lambda rng: (rng.normal(rows, columns), rng.uniform(columns, low=0.5, high=1.5)),
-        oracle=lambda x, weight: formula(x.double(), weight.double()),
+        oracle=lambda x, weight: torchs(x.double(), weight.double()),
         tolerance={"dtype": torch.float32, "scale": 4.0},  # x minus its mean cancels
         bytes=(2 * rows * columns + columns) * 4,
         flops=flops * rows * columns,
         ours=lambda day: _ours(getattr(day, name), columns),
-        peers={"torch": torchs, **peers},
+        peers={
+            "torch": torchs,
+            "liger": Contender(load=liger, needs=["liger_kernel"], gpu=True),
+        },
     )
 
 
@@ -55,20 +57,16 @@ def _rms_norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return F.rms_norm(x, weight.shape, weight, eps=1e-6)
 
 
-def _liger(name: str) -> Contender:
-    if not torch.cuda.is_available():
-        return absent("Triton's kernels need a GPU")
+def _liger_layer_norm() -> Callable[..., Any]:
+    from liger_kernel.ops.layer_norm import LigerLayerNormFunction
 
-    def load() -> Callable[..., Any]:
-        if name == "LayerNorm":
-            from liger_kernel.ops.layer_norm import LigerLayerNormFunction as norm
+    return lambda x, w: LigerLayerNormFunction.apply(x, w, torch.zeros_like(w), 1e-5)
 
-            return lambda x, weight: norm.apply(x, weight, torch.zeros_like(weight), 1e-5)
-        from liger_kernel.ops.rms_norm import LigerRMSNormFunction as norm
 
-        return lambda x, weight: norm.apply(x, weight, 1e-6)
+def _liger_rms_norm() -> Callable[..., Any]:
+    from liger_kernel.ops.rms_norm import LigerRMSNormFunction
 
-    return Contender(load=load, needs=["liger_kernel"])
+    return lambda x, weight: LigerRMSNormFunction.apply(x, weight, 1e-6)
 
 
 @bench(
@@ -80,7 +78,7 @@ def _liger(name: str) -> Contender:
 )
 def layer_norm(case: Case) -> Problem:
     # mean, subtract, square, mean, multiply, multiply, add
-    return _problem(case, "LayerNorm", _layer_norm, _layer_norm, 7, {"liger": _liger("LayerNorm")})
+    return _problem(case, "LayerNorm", _layer_norm, _liger_layer_norm, flops=7)
 
 
 @bench(
@@ -92,4 +90,4 @@ def layer_norm(case: Case) -> Problem:
 )
 def rms_norm(case: Case) -> Problem:
     # square, mean, multiply, multiply
-    return _problem(case, "RMSNorm", _rms_norm, _rms_norm, 4, {"liger": _liger("RMSNorm")})
+    return _problem(case, "RMSNorm", _rms_norm, _liger_rms_norm, flops=4)

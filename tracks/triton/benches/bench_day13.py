@@ -37,6 +37,6 @@ def softmax(case: Case) -> Problem:
         flops=5 * rows * columns,  # max, subtract, exp, sum, divide
         peers={
             "torch": lambda x: torch.softmax(x, dim=-1),
-            "liger": Contender(load=_liger, needs=["liger_kernel"]),
+            "liger": Contender(load=_liger, needs=["liger_kernel"], gpu=True),
         },
     )

@@ -119,7 +119,9 @@ def cross_entropy(case: Case) -> Problem:
         peers={
             "torch": Contender(_gradient_too(_in_float32), prepare=_needs_gradient),
             "compile": Contender(load=_compiled, prepare=_needs_gradient),
-            "liger": Contender(load=_liger, needs=["liger_kernel"], prepare=_needs_gradient),
+            "liger": Contender(
+                load=_liger, needs=["liger_kernel"], prepare=_needs_gradient, gpu=True
+            ),
         },
         compile=False,  # torch.compile has the loss only: autograd compiles the gradient with it
         inplace=True,
