@@ -109,7 +109,7 @@ def race(
         stopped = _stop([t for t in timed.values() if t.alive], rounds, used, budget)
         each_round(min(1.0, used / budget.seconds))
     for t in timed.values():
-        if t.late_ns and not t.cheat:
+        if t.ns and not t.cheat:
             t.cheat = _late(t)
     return Timings(list(timed.values()), rounds, stopped)
 

@@ -1,6 +1,7 @@
 """Functions of known duration, on a clock that moves only when they move it."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -228,6 +229,24 @@ def test_a_late_replay_is_void(clock, cuda):
     sample = timer.sample("a", call, sets, 0)
     assert not sample.void
     assert sample.ns == pytest.approx(1000 + cuda.EVENT / 10)
+
+
+def test_a_call_that_fails_after_a_void_round_is_a_failure(clock, cuda):
+    class Void(CudaTimer):
+        def sample(self, *args):
+            return replace(super().sample(*args), void=True)
+
+    calls = []
+
+    def call(x):
+        calls.append(x)
+        if len(calls) > 40:
+            raise RuntimeError("no more")
+        cuda.kernel(400_000, stream=1)
+        return x
+
+    _, found = run(clock, {"a": call}, stopwatch=Void(cuda, clock))
+    assert (found["a"].failed, found["a"].ns) == ("RuntimeError: no more", [])
 
 
 def test_a_call_that_waits_for_the_gpu_is_timed_all_the_same(clock, cuda):
