@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Usage
+from harness.usage import Usage
 
 app = typer.Typer(
     add_completion=False,

@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cli.options import Usage, check_choice, check_impl, seed_of
 from harness.curriculum import Day, Track, find_day, find_exercise, find_track, find_tracks
 from harness.curriculum import untouched as untouched_in
 from harness.protocol import LEARNER, DayResult, Event, Request
+from harness.usage import Usage, check_choice, check_impl, seed_of
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TypeVar
 
-from harness.cli.options import Usage
 from harness.cli.sides import beside
 from harness.curriculum import (
     ROOT,
     Day,
-    Exercise,
+    deeper_hints,
     find_day,
     find_exercise,
     generate_stub,
-    hints_for,
     read_source,
     reset_exercise,
 )
 from harness.progress import ProgressError, Store, keep, kept_of, put
 from harness.progress.archive import FOLDER
 from harness.progress.summary import markdown, next_day, progress_of, screen_text
+from harness.usage import Usage
 
 T = TypeVar("T")
 
@@ -46,14 +44,6 @@ def show_hint(track: str, number: str, exercise: str) -> int:
         print(f"\nThat was the last. make solution TRACK={track} DAY={day.number} comes next.")
     _or_say(lambda: store.note_hint(day.track, day.number, name, depth))
     return 0
-
-
-def deeper_hints(day: Day, exercise: Exercise) -> list[str]:
-    """The exercise's hints that the stub does not show already; all where there are no others."""
-    every = [*exercise.todos, *hints_for(day, exercise.name)]
-    stub = generate_stub(read_source(day.solution), day.solution)
-    shown = " ".join(re.sub(r"^\s*#", "", line).strip() for line in stub.splitlines())
-    return [hint for hint in every if hint not in shown] or every
 
 
 def show_solution(track: str, number: str, force: bool) -> int:

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from harness.cli.options import Usage
 from harness.curriculum import find_day
+from harness.usage import Usage
 
 WIDEST = 102
 """Columns: code and drawings are up to 100 characters wide, and have a blank at each side."""

@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.cli.options import Usage
 from harness.curriculum import ROOT
 from harness.progress import put
 from harness.protocol import LEARNER
 from harness.report.collect import collect
 from harness.report.page import opens_here, page
+from harness.usage import Usage
 
 FILE = ROOT / ".harness" / "report.html"
 

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from harness.cli.options import Usage
 from harness.curriculum import ROOT, find_tracks
+from harness.usage import Usage
 
 WORKER_BYTES = 3 * 2**30
 """What one worker with torch, triton and a warm process of each track may need."""

@@ -6,10 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness.cli.options import Usage, check_choice, check_impl
 from harness.curriculum import ROOT, find_day, find_exercise
 from harness.protocol import LEARNER, Request
 from harness.report.collect import keep_xray
+from harness.usage import Usage, check_choice, check_impl
 
 
 def xray_day(

@@ -15,7 +15,7 @@ from harness.curriculum.discover import (
 )
 from harness.curriculum.docstring import DayDoc, parse_docstring
 from harness.curriculum.errors import ROOT, CurriculumError, UnknownDay, UnknownExercise
-from harness.curriculum.hints import hints_for
+from harness.curriculum.hints import deeper_hints, hints_for
 from harness.curriculum.markers import Answer, Exercise, exercises_of
 from harness.curriculum.source import read_source, write_source
 from harness.curriculum.splice import reset_exercise
@@ -37,6 +37,7 @@ __all__ = [
     "UnknownExercise",
     "apply_bug",
     "curriculum_table",
+    "deeper_hints",
     "exercises_of",
     "find_day",
     "find_exercise",

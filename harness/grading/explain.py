@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import traceback
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.grading.finder import MissingDay
+from harness.grading.graded import GradedDay
 from harness.grading.guard import Refused
 from harness.protocol import Failure, Reason
-
-if TYPE_CHECKING:
-    from harness.grading.plugin import GradedDay
 
 # After one of these every later CUDA call of the process fails, whoever makes it.
 _DEAD_CONTEXT = re.compile(

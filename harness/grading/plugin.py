@@ -11,7 +11,6 @@ import random
 import re
 import signal
 import sys
-import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import Any
 
 import pytest
 
-from harness.curriculum import ROOT, Day, untouched
+from harness.curriculum import ROOT, Day
 from harness.grading import finder
 from harness.grading.events import Events
 from harness.grading.explain import context_is_dead, failure_of
+from harness.grading.graded import GradedDay
 from harness.grading.guard import guard, is_own
-from harness.protocol import LEARNER, SOLUTION, Event, Failure, GradedFile, Request
+from harness.protocol import LEARNER, SOLUTION, Event, Failure, Request
 
 _TEST_FILE = re.compile(r"test_day(\d+)\.py")
 
@@ -73,32 +73,6 @@ class Grader:
         request = self.request or request_from_environment(day.track, day.number)
         self.days[path] = GradedDay(day, request)
         return self.days[path]
-
-
-class GradedDay:
-    def __init__(self, day: Day, request: Request) -> None:
-        self.day, self.request = day, request
-        self.choice = finder.Choice((day.track, day.number), request.impl, request.prior, day.root)
-        self.file = finder.source_file(day, request.impl)
-        self.untouched = self._untouched()
-        self.missing: set[str] = set()
-        self.borrowed: set[str] = set()
-
-    def _untouched(self) -> frozenset[str]:
-        if self.request.impl == SOLUTION or not self.file.exists():
-            return frozenset()
-        solution = self.day.solution.read_text(encoding="utf-8")
-        try:
-            return untouched(self.file.read_text(encoding="utf-8"), solution, self.file)
-        except SyntaxError:
-            return frozenset()
-
-    def graded_files(self) -> list[GradedFile]:
-        files = finder.install().files.get(self.choice, {})
-        return sorted(files.values(), key=lambda f: f.module, reverse=True)
-
-    def test_seed(self, name: str) -> int:
-        return zlib.crc32(f"{self.request.seed}:{name}".encode())
 
 
 @dataclass(frozen=True)

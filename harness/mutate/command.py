@@ -7,13 +7,13 @@ import os
 import time
 from contextlib import ExitStack
 
-from harness.cli.options import Usage, check_choice
 from harness.curriculum import Day, find_day, find_exercise, find_track, find_tracks, read_source
 from harness.mutate.habits import judge_habits
 from harness.mutate.judge import judge_day
 from harness.mutate.pool import Pool
 from harness.mutate.report import WANTED, WANTED_OVER_ALL, DayReport, json_of, percent, text_of
 from harness.mutate.table import TABLE, hash_of, updated
+from harness.usage import Usage, check_choice
 
 SEED = 0
 """Fixed, so that a survivor of one run is a survivor of the next."""

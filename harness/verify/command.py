@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 
-from harness.cli.options import check_choice, seed_of
 from harness.curriculum import Day, find_day, find_track, find_tracks
 from harness.run import Cold, Launcher
+from harness.usage import check_choice, seed_of
 from harness.verify import checks
 
 

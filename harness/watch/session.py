@@ -13,15 +13,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cli.learn import deeper_hints
-from harness.cli.options import Usage, seed_of
-from harness.curriculum import ROOT, Day, find_day, find_exercise
+from harness.curriculum import ROOT, Day, deeper_hints, find_day, find_exercise
 from harness.progress import ProgressError, Store
 from harness.progress.summary import next_day
 from harness.protocol import LEARNER, DayResult, Request
 from harness.run import run
 from harness.run.process import Process
 from harness.run.warm import Warm
+from harness.usage import Usage, seed_of
 from harness.watch.files import events_arrive, watch_files
 from harness.watch.keys import RESIZED, read_keys, single_keys
 from harness.watch.view import View

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cli.options import Usage
 from harness.cli.test_all import WORKER_BYTES, _workers
+from harness.usage import Usage
 from tests.conftest import gpu_of_worker, visible_gpus
 
 

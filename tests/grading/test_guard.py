@@ -11,7 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from harness.curriculum import ROOT
 from harness.grading.guard import Refused, guard, is_own
+from harness.testing import watch
 
 SOURCE = """
 import torch
@@ -104,6 +106,24 @@ def test_allocations_start_as_nan_and_ints_as_poison(graded: ModuleType) -> None
     assert (ints == ints[0]).all()
     assert ints[0] != 0
     assert not mine.isnan().any()
+
+
+def test_what_is_watched_is_guarded_too(graded: ModuleType) -> None:
+    """``watch`` lays its own modes over the guard's: they pass calls on and decide nothing."""
+    others = (str(Path(__file__).parent) + "/", str(ROOT / "harness") + "/")
+    with guard(frozenset({str(graded.__file__)}), others, kernels_only=True):
+        (like, _, new), _ = watch(graded.allocate, X)
+        mine, _ = watch(lambda: torch.ones(2) + 1)
+        with pytest.raises(Refused, match="own computation"):
+            watch(graded.compute, X)
+    assert like.isnan().all()
+    assert new.isnan().all()
+    assert not mine.isnan().any()
+    with (
+        guard(frozenset({str(graded.__file__)}), others, ban=("softmax",)),
+        pytest.raises(Refused, match="softmax"),
+    ):
+        watch(graded.functional, X)
 
 
 @pytest.mark.parametrize(

@@ -195,8 +195,8 @@ def test_the_time_a_mutant_may_take() -> None:
 
 
 def test_command_refuses_half_an_address(tmp_path: Path) -> None:
-    from harness.cli.options import Usage
     from harness.mutate.command import mutate_days
+    from harness.usage import Usage
 
     for arguments in (("", "13", "", ""), ("triton", "", "softmax", ""), ("", "", "", "none")):
         with pytest.raises(Usage):

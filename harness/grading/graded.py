@@ -1,0 +1,35 @@
+"""A day that is graded in this process: what was asked for, and which files answer it."""
+
+from __future__ import annotations
+
+import zlib
+
+from harness.curriculum import Day, untouched
+from harness.grading import finder
+from harness.protocol import SOLUTION, GradedFile, Request
+
+
+class GradedDay:
+    def __init__(self, day: Day, request: Request) -> None:
+        self.day, self.request = day, request
+        self.choice = finder.Choice((day.track, day.number), request.impl, request.prior, day.root)
+        self.file = finder.source_file(day, request.impl)
+        self.untouched = self._untouched()
+        self.missing: set[str] = set()
+        self.borrowed: set[str] = set()
+
+    def _untouched(self) -> frozenset[str]:
+        if self.request.impl == SOLUTION or not self.file.exists():
+            return frozenset()
+        solution = self.day.solution.read_text(encoding="utf-8")
+        try:
+            return untouched(self.file.read_text(encoding="utf-8"), solution, self.file)
+        except SyntaxError:
+            return frozenset()
+
+    def graded_files(self) -> list[GradedFile]:
+        files = finder.install().files.get(self.choice, {})
+        return sorted(files.values(), key=lambda f: f.module, reverse=True)
+
+    def test_seed(self, name: str) -> int:
+        return zlib.crc32(f"{self.request.seed}:{name}".encode())
