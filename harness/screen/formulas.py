@@ -27,6 +27,19 @@ _SIMPLER = {
     " \\rVert": "\\rVert",
 }
 _NAMES = ("log", "exp", "sin", "cos", "tanh", "max", "min", "lim")
+_SIZES = (
+    "left",
+    "right",
+    "big",
+    "Big",
+    "bigg",
+    "Bigg",
+    "bigl",
+    "bigr",
+    "Bigl",
+    "Bigr",
+    "operatorname",
+)
 _SPACED = re.compile(r" *([·×≈≤≥≠←→⊙∘=<>]) *")
 
 
@@ -40,6 +53,42 @@ def readable(markdown: str, folder: Path) -> str:
         pieces[::2] = [_INLINE.sub(lambda m: f"`{plain(m[1])}`", piece) for piece in pieces[::2]]
         parts[i] = _PICTURE.sub(lambda m: f"(picture: {m[1]}: {folder / m[2]})", "".join(pieces))
     return "".join(parts)
+
+
+def formulas_of(markdown: str) -> tuple[list[str], list[str]]:
+    """The formulas of a lesson, and the lines outside code that keep a `$` without its partner."""
+    formulas: list[str] = []
+
+    def taken(match: re.Match[str]) -> str:
+        formulas.append(match[1])
+        return ""
+
+    rest = "".join(_FENCE.split(markdown)[::2])
+    rest = _INLINE_CODE.sub("", _DISPLAYED.sub(taken, rest))
+    rest = "\n\n".join(_INLINE.sub(taken, paragraph) for paragraph in re.split(r"\n\s*\n", rest))
+    return formulas, [line for line in rest.splitlines() if re.search(r"(?<!\\)\$", line)]
+
+
+def unknown_commands(tex: str) -> list[str]:
+    """The commands of a formula that `plain` has no characters for."""
+    from pylatexenc.latexwalker import LatexWalker
+
+    for sign, other in _SIMPLER.items():
+        tex = tex.replace(sign, other)
+    context = _translator().latex_context
+    unknown: dict[str, None] = {}
+    for name in re.findall(r"\\([A-Za-z]+)", tex):
+        if name in ("begin", "end"):
+            continue
+        spec = context.get_macro_spec(name)
+        if spec is None or not getattr(spec, "macroname", ""):
+            unknown["\\" + name] = None
+    try:
+        LatexWalker(tex, tolerant_parsing=False).get_latex_nodes()
+    except Exception as error:  # pylatexenc has several classes for what it cannot read
+        if not unknown:
+            unknown[str(error).splitlines()[0][:60]] = None
+    return list(unknown)
 
 
 def _on_lines_of_its_own(match: re.Match[str]) -> str:
@@ -112,6 +161,7 @@ def _translator() -> Any:
             MacroTextSpec("overline", "mean(%s)"),
             *(MacroTextSpec(name, text) for name, text in spaces.items()),
             *(MacroTextSpec(name, f"{name} ") for name in _NAMES),
+            *(MacroTextSpec(name, "") for name in _SIZES),
         ],
     )
     return LatexNodes2Text(

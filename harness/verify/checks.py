@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tempfile
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from harness.curriculum import (
     CurriculumError,
     Day,
-    Exercise,
     Track,
     apply_bug,
     generate_stub,
@@ -24,47 +22,7 @@ from harness.run import Launcher, attempt, run
 DAY_SECONDS = 10.0
 TRAINING_SECONDS = 20.0
 """CPU seconds that a day's tests may use; the second where a test declares more than 20 s."""
-WORDS = (600, 1500)
-HINTS = 2
-BUGS = 2
 MATERIAL = Path(__file__).with_name("material.py")
-
-
-def check_form(day: Day) -> list[str]:
-    """The day's files, docstring, exercises, hints, types and lesson length."""
-    found = [
-        f"{path.relative_to(day.root)} is missing"
-        for path in (day.tests, day.lesson, day.bugs)
-        if not path.exists()
-    ]
-    try:
-        exercises, _ = day.exercises, day.doc
-        generate_stub(read_source(day.solution), day.solution)
-    except CurriculumError as error:
-        return [*found, str(error)]
-    for exercise in exercises:
-        if len(exercise.hints) < HINTS:
-            found.append(
-                f"{exercise.name} has {len(exercise.hints)} hint(s): it needs {HINTS}, one of "
-                "them inside the markers"
-            )
-        if not exercise.todos:
-            found.append(f"{exercise.name} has no `# TODO:` line")
-    found += _untyped(day, exercises)
-    if day.lesson.exists():
-        words = count_words(day.lesson.read_text(encoding="utf-8"))
-        if not WORDS[0] <= words <= WORDS[1]:
-            found.append(f"the lesson has {words} words: {WORDS[0]} to {WORDS[1]} are wanted")
-    if day.bugs.exists():
-        found += _too_few_bugs(day, exercises)
-    return found
-
-
-def readable(day: Day) -> bool:
-    try:
-        return bool(day.exercises and day.doc and generate_stub(_text(day.solution), day.solution))
-    except CurriculumError:
-        return False
 
 
 def check_reference(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
@@ -169,14 +127,6 @@ def check_stray(track: Track) -> list[str]:
     return found
 
 
-def count_words(markdown: str) -> int:
-    """Words of prose: code blocks, tables and formulas are not counted."""
-    prose = re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE)
-    prose = re.sub(r"^\|.*$", "", prose, flags=re.MULTILINE)
-    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", "", prose, flags=re.DOTALL)
-    return len(re.findall(r"[A-Za-zÀ-ÿ0-9][\w’'\-.]*", prose))
-
-
 def _run(
     day: Day,
     launcher: Launcher,
@@ -191,39 +141,6 @@ def _run(
         day.track, day.number, impl, prior, exercise, seed, device, first_failure=first_failure
     )
     return run(request, launcher)
-
-
-def _untyped(day: Day, exercises: tuple[Exercise, ...]) -> list[str]:
-    """Exercises whose public functions lack annotations; kernels are typed by Triton."""
-    found = []
-    names = {e.name for e in exercises}
-    for node in ast.parse(read_source(day.solution)).body:
-        functions = (
-            [n for n in node.body if isinstance(n, ast.FunctionDef)]
-            if isinstance(node, ast.ClassDef)
-            else [node]
-        )
-        if getattr(node, "name", "") not in names:
-            continue
-        for function in functions:
-            if not isinstance(function, ast.FunctionDef):
-                continue
-            arguments = function.args
-            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-            bare = [a.arg for a in every if a.annotation is None and a.arg not in ("self", "cls")]
-            if bare or (function.returns is None and function.name != "__init__"):
-                what = ", ".join(bare) or "what it returns"
-                found.append(f"{function.name} (line {function.lineno}) has no type for {what}")
-    return found
-
-
-def _too_few_bugs(day: Day, exercises: tuple[Exercise, ...]) -> list[str]:
-    try:
-        bugs = load_bugs(day.bugs, read_source(day.solution)).bugs
-    except CurriculumError as error:
-        return [str(error)]
-    counts = {e.name: sum(b.exercise == e.name for b in bugs) for e in exercises}
-    return [f"{n} has {c} known bug(s): it needs {BUGS}" for n, c in counts.items() if c < BUGS]
 
 
 def _text(path: Path) -> str:

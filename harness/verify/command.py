@@ -9,6 +9,7 @@ from harness.curriculum import Day, find_day, find_track, find_tracks
 from harness.run import Cold, Launcher
 from harness.usage import check_choice, seed_of
 from harness.verify import checks
+from harness.verify.form import check_form, readable
 
 
 def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) -> int:
@@ -46,8 +47,8 @@ def verify_day(
     day: Day, launcher: Launcher, seed: int = 0, device: str = "auto"
 ) -> dict[str, list[str]]:
     """What each check found."""
-    found = {"form": checks.check_form(day), **{name: [] for name in checks.CHECKS}}
-    if not checks.readable(day):
+    found = {"form": check_form(day), **{name: [] for name in checks.CHECKS}}
+    if not readable(day):
         return found  # nothing can be run of a day that cannot be read; the form says why
     for name, check in checks.CHECKS.items():
         found[name] = check(day, launcher, seed, device)

@@ -10,6 +10,7 @@ import pytest
 from harness.curriculum import Day, find_tracks
 from harness.run.warm import Warm
 from harness.verify import checks
+from harness.verify.form import check_form
 
 DAYS = [day for track in find_tracks() for day in track.days]
 SEED = int(os.environ.get("SEED") or 0)
@@ -40,5 +41,5 @@ def test_day(day: Day, check: str, warm: dict[str, Warm]) -> None:
 
 @pytest.mark.parametrize("day", DAYS, ids=lambda day: day.key)
 def test_form(day: Day) -> None:
-    found = checks.check_form(day)
+    found = check_form(day)
     assert not found, "\n".join(found)

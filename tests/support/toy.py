@@ -36,6 +36,7 @@ def double(x: np.ndarray) -> np.ndarray:
     # TODO: return a new array.
     # HINT: what is x + x?
     ### BEGIN SOLUTION
+    # HINT: which numbers does a factor of two give?
     # HINT: two times x.
     return 2.0 * x
     ### END SOLUTION

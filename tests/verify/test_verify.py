@@ -11,6 +11,7 @@ import pytest
 from harness.curriculum import Day
 from harness.protocol import DayResult, ExerciseResult, TestResult
 from harness.verify.checks import reference_findings
+from harness.verify.form import WORDS, lesson_findings
 from tests.support.toy import TESTS, Toy
 
 Report = dict[str, dict[str, list[str]]]
@@ -48,6 +49,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     toy.add_day(13, bugs="")
     toy.add_day(14, tests=NO_TEST)
     toy.add_day(15, reference=("[0] == 2.0", "[0] == 2.1"))
+    toy.add_day(18, reference=("import numpy as np", "import numpy as np\nimport harness.run"))
+    toy.add_day(19, reference=("    # HINT: what is x + x?\n", ""))
     toy.add_day(16)
     (toy.track / "lessons" / "day16.md").unlink()
     (toy.folder / "tracks" / "autodiff" / "tests" / "test_day17.py").write_text("")
@@ -71,7 +74,7 @@ def test_a_good_day_has_no_finding(report: Report) -> None:
     [
         (2, "stub", "test_refuses_text passes on the untouched stub"),
         (3, "bugs", "is rejected by no test"),
-        (4, "form", "double has 1 hint(s)"),
+        (4, "form", "double has 1 hint(s) inside the markers"),
         (5, "form", "day05.py:"),
         (6, "form", "day06.py:"),
         (7, "material", "ZeroDivisionError"),
@@ -81,12 +84,47 @@ def test_a_good_day_has_no_finding(report: Report) -> None:
         (12, "reference", "the reference fails test_values"),
         (13, "form", "double has 0 known bug(s)"),
         (14, "reference", "no test grades double"),
+        (14, "form", "test_day14.py:6 is tied to `nobody`, which is no exercise of the day"),
+        (18, "form", "imports the harness"),
+        (19, "form", "double shows no hint in its stub"),
         (15, "material", "test_double fails"),
         (16, "form", "lessons/day16.md is missing"),
     ],
 )
 def test_a_defect_is_named(report: Report, day: int, check: str, sentence: str) -> None:
     assert sentence in said(report, day, check), report[f"autodiff/{day:02d}"]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "sentence"),
+    [
+        ("[the paper](papers/none.pdf)", "the link papers/none.pdf leads to nothing"),
+        ("[above](#the-idea)", "no heading of the lesson is called #the-idea"),
+        ("![Two lines](figures/none.svg)", "the picture figures/none.svg leads to nothing"),
+        ("![](here.svg)", "the picture here.svg has no text"),
+        ("where $x is small", "a `$` without its partner: where $x is small"),
+        ("$\\frac{a}{b$", "the braces of"),
+        ("$\\left( a$", "are not balanced"),
+        ("$a \\unheardof b$", "the terminal cannot show \\unheardof"),
+        ("```text\n" + "-" * 79 + "\n```", "lesson.md:2 is 79 columns wide"),
+    ],
+)
+def test_a_defect_of_a_lesson_is_named(tmp_path: Path, markdown: str, sentence: str) -> None:
+    (tmp_path / "here.svg").write_text("")
+    words = "word " * WORDS[0]
+    found = lesson_findings(f"{markdown}\n\n{words}", tmp_path / "lesson.md")
+    assert len(found) == 1, found
+    assert sentence in found[0]
+
+
+def test_what_a_lesson_may_show(tmp_path: Path) -> None:
+    (tmp_path / "here.svg").write_text("")
+    markdown = (
+        "## The idea\n\n[above](#the-idea), [a paper](https://arxiv.org/abs/2205.14135), "
+        "![Two lines](here.svg)\n\n$\\operatorname{Var}\\left(\\tfrac{1}{2}\\right)$ costs "
+        "`$5`.\n\n```text\n" + "-" * 78 + "\n```\n"
+    )
+    assert lesson_findings(markdown + "word " * WORDS[0], tmp_path / "lesson.md") == []
 
 
 def test_a_day_too_slow_is_named() -> None:

@@ -1,18 +1,13 @@
 """Draws day01_error.svg: the error of three ways to a derivative, against the step.
 
-Run it in this folder: python day01_error.py
+python -m tracks.autodiff.lessons.figures.day01_error
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
-# Text stays text, and the same run gives the same file.
-matplotlib.rcParams.update({"svg.hashsalt": "day01", "svg.fonttype": "none", "font.size": 11})
+from harness.figures import new_figure, save
 
 
 def cube(x):
@@ -27,7 +22,7 @@ def main() -> None:
         "central difference": (cube(x + h) - cube(x - h)) / (2 * h),
         "complex step": cube(x + 1j * h).imag / h,
     }
-    figure = Figure(figsize=(7.2, 4.4), facecolor="white")
+    figure = new_figure(__file__, 7.2, 4.4)
     axes = figure.subplots()
     for (name, found), colour in zip(ways.items(), ["#c0392b", "#2471a3", "#1e8449"], strict=True):
         error = np.maximum(np.abs(found - slope), 1e-17)
@@ -43,8 +38,7 @@ def main() -> None:
         title="slope of x³ at x = 0.7",
     )  # fmt: skip
     axes.legend(loc="lower right", markerscale=4)
-    figure.tight_layout()
-    figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

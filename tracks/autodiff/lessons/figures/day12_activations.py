@@ -1,19 +1,14 @@
 """Draws day12_activations.svg: the six activations and their slopes.
 
-Run it in this folder: python day12_activations.py
+python -m tracks.autodiff.lessons.figures.day12_activations
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.special import expit, ndtr
 
-# Text stays text, and the same run gives the same file.
-matplotlib.rcParams.update({"svg.hashsalt": "day12", "svg.fonttype": "none", "font.size": 10})
+from harness.figures import new_figure, save
 
 CURVES = {
     "relu": (lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
@@ -33,7 +28,7 @@ CURVES = {
 
 def main() -> None:
     x = np.linspace(-4, 4, 161)
-    figure = Figure(figsize=(8.4, 4.8), facecolor="white")
+    figure = new_figure(__file__, 8.4, 4.8)
     for axes, (name, (value, slope)) in zip(
         figure.subplots(2, 3, sharex=True).ravel(), CURVES.items(), strict=True
     ):
@@ -43,8 +38,7 @@ def main() -> None:
         axes.plot(x, slope(x), color="#c0392b", linewidth=1, linestyle="--", label="slope")
         axes.set(title=name, ylim=(-1.3, 2.3))
     figure.axes[0].legend(loc="upper left")
-    figure.tight_layout()
-    figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,21 @@
 """Draws day14_moons.svg: what a network makes of the two moons, before and during training.
 
-Run it in this folder: python day14_moons.py
+python -m tracks.autodiff.lessons.figures.day14_moons
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
-
-from harness.grading import finder
-
-# Text stays text, and the same run gives the same file.
-matplotlib.rcParams.update({"svg.hashsalt": "day14", "svg.fonttype": "none", "font.size": 10})
+from harness.figures import new_figure, reference, save
 
 
 def main() -> None:
-    with finder.use(finder.Choice(impl=finder.SOLUTION)):
-        MLP = importlib.import_module("tracks.autodiff.day13").MLP
-        day14 = importlib.import_module("tracks.autodiff.day14")
+    MLP, day14 = reference("autodiff", 13).MLP, reference("autodiff", 14)
     rng = np.random.default_rng(0)
     model, data = MLP([2, 16, 1], rng), day14.two_moons(200, 0.1, rng)
     xs, ys = np.linspace(-1.7, 2.7, 45), np.linspace(-1.2, 1.7, 30)
-    figure = Figure(figsize=(8.4, 2.7), facecolor="white")
+    figure = new_figure(__file__, 8.4, 2.7)
     done = 0
     for axes, epochs in zip(figure.subplots(1, 3, sharey=True), (0, 3, 40), strict=True):
         day14.train(model, data, rng, epochs=epochs - done)
@@ -42,8 +29,7 @@ def main() -> None:
             axes.plot(*data.inputs[data.labels == label].T, ".", color=colour, markersize=3)
         right = 100 * day14.accuracy(model, data)
         axes.set_title(f"{epochs} epochs: {right:.1f} % right")
-    figure.tight_layout()
-    figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    save(figure, __file__)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,13 @@
 """Draws day11_paths.svg: the paths of four optimisers down a narrow valley.
 
-Run it in this folder: python day11_paths.py
+python -m tracks.pytorch.lessons.figures.day11_paths
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
-# Text stays text, and the same run gives the same file.
-matplotlib.rcParams.update({"svg.hashsalt": "day11", "svg.fonttype": "none", "font.size": 10})
+from harness.figures import new_figure, save
 
 CURVATURE = np.array([1.0, 25.0])
 START = np.array([-4.0, 1.2])
@@ -67,7 +62,7 @@ def main() -> None:
         "Adam, lr 0.2": (adam(0.2), "#1e8449"),
         "Lion, lr 0.1": (lion(0.1), "#7d3c98"),
     }
-    figure = Figure(figsize=(9.0, 5.2), facecolor="white", layout="constrained")
+    figure = new_figure(__file__, 9.0, 5.2)
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
     x, y = np.meshgrid(np.linspace(-4.6, 2.2, 80), np.linspace(-1.6, 1.6, 60))
     height = (CURVATURE[0] * x**2 + CURVATURE[1] * y**2) / 2
@@ -77,7 +72,7 @@ def main() -> None:
         place.plot(points[:, 0], points[:, 1], ".-", color=colour, markersize=4, linewidth=1)
         place.plot(0, 0, "k+", markersize=10)
         place.set_title(name)
-    figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    save(figure, __file__)
 
 
 if __name__ == "__main__":
