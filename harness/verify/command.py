@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
-from harness.curriculum import Day, find_day, find_track, find_tracks
-from harness.run import Cold, Launcher
+from harness.curriculum import ROOT, Day, find_day, find_track, find_tracks
+from harness.run import Cold
+from harness.run.process import Metered
 from harness.usage import check_choice, seed_of
 from harness.verify import checks
 from harness.verify.form import check_form, readable
+
+Found = dict[str, list[str]]
+Costs = dict[str, float]
+
+BUGS_SECONDS = 20.0
+"""CPU seconds that a day's known bugs should take: a hint for whoever writes it, no failure."""
+LAST = ROOT / ".harness" / "verify.json"
 
 
 def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) -> int:
@@ -17,15 +25,16 @@ def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) 
     check_choice("DEVICE", device, ("auto", "cpu", "cuda"))
     fixed = seed_of(seed or "0")
     days = [find_day(track, number)] if number else _days(track)
-    report: dict[str, dict[str, list[str]]] = {}
+    report: dict[str, Found] = {}
+    costs: dict[str, Costs] = {}
     with ExitStack() as stack:
-        launchers: dict[str, Launcher] = {}
+        launchers: dict[str, Metered] = {}
         for day in days:
             if day.track not in launchers:
                 launchers[day.track] = _launcher(day.track, device, stack)
-            report[day.key] = verify_day(day, launchers[day.track], fixed, device)
+            report[day.key], costs[day.key] = verify_day(day, launchers[day.track], fixed, device)
             if not as_json:
-                _print(day, report[day.key])
+                _print(day, report[day.key], costs[day.key])
     if not number:
         for found in [find_track(track)] if track else find_tracks():
             stray = checks.check_stray(found)
@@ -35,24 +44,30 @@ def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) 
                     print(f"{found.name}: files that belong to no day")
                     print("\n".join(f"  {sentence}" for sentence in stray))
     failed = [key for key, found in report.items() if any(found.values())]
+    _keep(report, costs, fixed)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
         proved = sum(day.key not in failed for day in days)
+        if len(days) > 1:
+            print(_dearest(costs))
         print(f"\n{proved} of {len(days)} days are proved.")
     return 1 if failed else 0
 
 
 def verify_day(
-    day: Day, launcher: Launcher, seed: int = 0, device: str = "auto"
-) -> dict[str, list[str]]:
-    """What each check found."""
-    found = {"form": check_form(day), **{name: [] for name in checks.CHECKS}}
+    day: Day, launcher: Metered, seed: int = 0, device: str = "auto"
+) -> tuple[Found, Costs]:
+    """What each check found, and the CPU seconds that it took."""
+    found: Found = {"form": check_form(day), **{name: [] for name in checks.CHECKS}}
+    costs: Costs = {}
     if not readable(day):
-        return found  # nothing can be run of a day that cannot be read; the form says why
+        return found, costs  # nothing can be run of it; the form says why
     for name, check in checks.CHECKS.items():
+        before = launcher.cpu_seconds()
         found[name] = check(day, launcher, seed, device)
-    return found
+        costs[name] = launcher.cpu_seconds() - before
+    return found, costs
 
 
 def _days(track: str) -> list[Day]:
@@ -60,7 +75,7 @@ def _days(track: str) -> list[Day]:
     return [day for t in tracks for day in t.days]
 
 
-def _launcher(track: str, device: str, stack: ExitStack) -> Launcher:
+def _launcher(track: str, device: str, stack: ExitStack) -> Metered:
     import os
 
     if not hasattr(os, "fork"):
@@ -70,12 +85,36 @@ def _launcher(track: str, device: str, stack: ExitStack) -> Launcher:
     return stack.enter_context(Warm(track, device))
 
 
-def _print(day: Day, found: dict[str, list[str]]) -> None:
+def _print(day: Day, found: Found, costs: Costs) -> None:
     wrong = sum(map(len, found.values()))
-    print(f"{day.key}  {day.title}: {'proved' if not wrong else f'{wrong} finding(s)'}")
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in costs.items())
+    print(f"{day.key}  {day.title}: {'proved' if not wrong else f'{wrong} finding(s)'}  ({parts})")
+    if costs.get("bugs", 0.0) > BUGS_SECONDS:
+        print(
+            f"  note: its known bugs take more than {BUGS_SECONDS:.0f} s of one core: put the test "
+            "that rejects them first, at a smaller size"
+        )
     for check, sentences in found.items():
         for sentence in sentences:
             first, *rest = sentence.splitlines()
             print(f"  {check}: {first}")
             for line in rest[:12]:
                 print(f"      {line}")
+
+
+def _dearest(costs: dict[str, Costs]) -> str:
+    """The CPU seconds of all days, and the days that take most of them."""
+    total = sum(sum(parts.values()) for parts in costs.values())
+    lines = [f"\nCPU time: {total:.0f} s in all. The dearest days:"]
+    for key in sorted(costs, key=lambda key: -sum(costs[key].values()))[:10]:
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in costs[key].items())
+        lines.append(f"  {key:<12} {sum(costs[key].values()):6.1f} s  {parts}")
+    return "\n".join(lines)
+
+
+def _keep(report: dict[str, Found], costs: dict[str, Costs], seed: int) -> None:
+    """What was found stays in a file: a finding that comes once in a while must not be lost."""
+    with suppress(OSError):  # a tree that cannot be written is no reason to fail
+        LAST.parent.mkdir(exist_ok=True)
+        what = {"seed": seed, "findings": report, "cpu_seconds": costs}
+        LAST.write_text(json.dumps(what, indent=2), encoding="utf-8")

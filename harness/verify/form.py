@@ -118,14 +118,15 @@ def _foreign_imports(day: Day) -> list[str]:
     own = [node for node in tree.body if not _is_main(node)]
     found = []
     for node in (n for top in own for n in ast.walk(top)):
-        modules = []
+        modules: list[str] = []
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [node.module or ""]
         if any(module.split(".")[0] == "harness" for module in modules):
+            line = getattr(node, "lineno", 0)
             found.append(
-                f"{day.solution.name}:{node.lineno} imports the harness: a day does so only under "
+                f"{day.solution.name}:{line} imports the harness: a day does so only under "
                 '`if __name__ == "__main__":`'
             )
     return found
@@ -144,10 +145,10 @@ def _unknown_exercises(day: Day, names: set[str]) -> list[str]:
             and getattr(node.func, "id", "") == "exercise"
             and node.args
             and isinstance(node.args[0], ast.Constant)
-            and node.args[0].value not in names
+            and str(node.args[0].value) not in names
         ):
             found.append(
-                f"{day.tests.name}:{node.lineno} is tied to `{node.args[0].value}`, which is no "
+                f"{day.tests.name}:{node.lineno} is tied to `{node.args[0].value!s}`, which is no "
                 "exercise of the day"
             )
     return found
