@@ -179,7 +179,7 @@ class Tensor(Array):
         It remembers parents and backward only if one of the parents requires a gradient.
         """
         result = self.__class__.__new__(self.__class__)
-        result.data = data
+        result.data = np.asarray(data)  # a sum of all elements is a numpy scalar
         result.grad = None
         result.requires_grad = any(parent.requires_grad for parent in parents)
         result.parents = tuple(parents) if result.requires_grad else ()
