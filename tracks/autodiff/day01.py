@@ -11,13 +11,13 @@ Learning objectives:
 - Choose a step: too large cuts off the curve, too small drowns in rounding
 - Get a derivative to the last digit with one complex number
 
-               f(x + h)  .                the forward difference takes the slope of this chord,
-                        /:                from x to x + h; its error shrinks like h.
-                      /  :  change of f   the central difference takes the chord from x - h to
-                    /    :                x + h; its error shrinks like h².
-           f(x)   . . . .:
-                     h                    But f is only known to 16 digits, and dividing by a
-                                          small h makes that error large: eps / h.
+        f(x + h)  .               forward difference: the slope of this chord,
+                 /:               from x to x + h; its error shrinks like h.
+               /  :  change of f  central difference: that of the chord from
+             /    :               x - h to x + h; its error shrinks like h².
+    f(x)   . . . .:
+              h                   But f is known to 16 digits only; divided by
+                                  a small h their error is large: eps / h.
 
 These derivatives by measurement are slow and inexact, and need no knowledge of f. That makes them
 the judge of every exact derivative that this track will compute.
@@ -56,13 +56,15 @@ def forward_difference(f: Function, x: Any, h: Any) -> Any:
     x + h is rounded to the next float, so the step really taken is (x + h) - x. Divide by that:
     for f(x) = 2x the result is then 2.0 exactly, at any x.
 
-    Raises ValueError when h is so small that x + h equals x (for any of the elements).
+    Raises ValueError when h is so small that x + h equals x (for any of the elements); no numpy
+    warning about a division by 0 comes before it.
 
     >>> print(forward_difference(lambda x: x**2, 3.0, h=0.5))
     6.5
     """
     # TODO: the point ahead, the step really taken, the ratio.
-    # HINT: turn x into floats first: numpy.asarray(x, dtype=float).
+    # HINT: a slope is a change of f over a change of x. Which of the two changes is it that h is
+    #       only nearly equal to?
     raise NotImplementedError("forward_difference")
 
 
@@ -76,7 +78,7 @@ def central_difference(f: Function, x: Any, h: Any) -> Any:
     6.0
     """
     # TODO: as above, with one point ahead and one behind.
-    # HINT: f(x) itself is not needed.
+    # HINT: which two points does the chord go through? f(x) itself is not needed.
     raise NotImplementedError("central_difference")
 
 
@@ -96,7 +98,7 @@ def complex_step(f: Function, x: Any) -> Any:
     6.0
     """
     # TODO: one call of f, a check, the imaginary part over h.
-    # HINT: numpy.iscomplexobj says whether a number or an array is complex.
+    # HINT: in f(x + ih), which part holds f(x), and which the derivative?
     raise NotImplementedError("complex_step")
 
 
@@ -138,7 +140,8 @@ def second_derivative(f: Function, x: Any, h: float | None = None) -> Any:
     12.0
     """
     # TODO: the step, rounded; three values of f; the formula.
-    # HINT: it is the change of the slope: slope ahead minus slope behind, over h.
+    # HINT: it is the change of the slope: slope ahead minus slope behind, over h. Which step are
+    #       the three points apart, if x + h is rounded?
     raise NotImplementedError("second_derivative")
 
 

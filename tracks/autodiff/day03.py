@@ -11,10 +11,11 @@ Learning objectives:
 - Measure how the gradient bends: the Hessian, and why it is symmetric
 - Walk downhill, and see how curvature sets the largest step
 
-        x_0 --.        .--> f_0
-        x_1 --+--> f --+               J = | df_0/dx_0   df_0/dx_1   df_0/dx_2 |   a row for each
-        x_2 --'        '--> f_1            | df_1/dx_0   df_1/dx_1   df_1/dx_2 |   output, a column
-                                                                                   for each input
+    x_0 --.        .--> f_0
+    x_1 --+--> f --+           J = | df_0/dx_0   df_0/dx_1   df_0/dx_2 |
+    x_2 --'        '--> f_1        | df_1/dx_0   df_1/dx_1   df_1/dx_2 |
+
+                               a row for each output, a column for each input
 
 A nudge of one input moves all outputs at once, so one nudge (two calls of f) measures a column.
 The gradient is the Jacobian of a function with one output. It points uphill; training a network
@@ -72,7 +73,8 @@ def gradient(f: Function, x: Any) -> np.ndarray:
     f returns one number. ``x`` is an array of any shape, of size 0 too. f is called twice for each
     element of x.
 
-    Raises ValueError when f returns anything but one number (an array of shape ()).
+    Raises ValueError when f returns anything but one number (an array of shape ()); the message
+    shows the shape of what it returned.
 
     >>> print(gradient(lambda x: np.sum(x**2), np.array([[1.0, 2.0], [3.0, -4.0]])).round(6))
     [[ 2.  4.]
@@ -107,7 +109,9 @@ def hessian(f: Function, x: Any) -> np.ndarray:
     f returns one number; x has n elements, the result the shape (n, n). How the slope in one
     direction changes along the other, by a step to both sides in both directions:
 
-        (f(x + a + b) - f(x + a - b) - f(x - a + b) + f(x - a - b)) / (4 h_i h_j)
+        f(x + a + b) - f(x + a - b) - f(x - a + b) + f(x - a - b)
+        ---------------------------------------------------------
+                               4 h_i h_j
 
     where a is h_i in element i and 0 elsewhere, and b is h_j in element j. For i = j that is
     (f(x + 2a) - 2 f(x) + f(x - 2a)) / (2 h_i)². The steps are h_i = eps^(1/4) · max(|x_i|, 1),
@@ -121,7 +125,7 @@ def hessian(f: Function, x: Any) -> np.ndarray:
      [ 6.  0.]]
     """
     # TODO: the steps; four values of f for each pair i >= j, written to (i, j) and to (j, i).
-    # HINT: numpy.diag(steps) is a matrix whose row i is the vector a for element i.
+    # HINT: n elements make n² pairs of directions. How many of them have to be measured?
     raise NotImplementedError("hessian")
 
 

@@ -200,7 +200,7 @@ class Dual:
         raise NotImplementedError("Dual.cos")
 
     def exp(self) -> Dual:
-        """e to the power of u."""
+        """e to the power of u; the exponential of the value is computed once."""
         # TODO: the exponential, computed once, and the chain rule.
         # HINT: exp is its own derivative.
         raise NotImplementedError("Dual.exp")
@@ -212,7 +212,7 @@ class Dual:
         raise NotImplementedError("Dual.log")
 
     def tanh(self) -> Dual:
-        """tanh u."""
+        """tanh u; the tanh of the value is computed once."""
         # TODO: the tanh, computed once, and the chain rule.
         # HINT: its derivative can be said with tanh itself.
         raise NotImplementedError("Dual.tanh")

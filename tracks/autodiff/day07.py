@@ -13,12 +13,15 @@ Learning objectives:
 
     smooth                            a kink between x - h and x
 
-                  .o  x+h                   '.           .o  x+h        claimed within
-              ..o'    x                       '.       .o    x          measured +- unsure: right
-       .o.''          x-h                  x-h  o.   .'                 far outside: wrong
-                                                  '.'                   unsure large: then a right
-    left slope = right slope                                            claim proves nothing
-                                      left and right slopes differ
+                  .o  x+h                   '.           .o  x+h
+              ..o'    x                       '.       .o    x
+       .o.''          x-h                  x-h  o.   .'
+                                                  '.'
+    left slope = right slope          left and right slopes differ
+
+    claimed within measured +- unsure    right
+    claimed far outside                  wrong
+    unsure large                         then a right claim proves nothing
 
 A gradient that a person has derived is wrong surprisingly often, and training still works a little:
 the loss falls, only worse. Nothing crashes. A check by measurement finds such errors, but it is
@@ -122,12 +125,13 @@ def check_gradient(f: Function, df: Gradient, x: Any, tolerance: float = 1e-7) -
     float64 array. For an entry with the step h = STEP · max(|x_i|, 1), and f(t) short for f with
     x_i + t in place of x_i:
 
-        measured   (f(h/2) - f(-h/2)) / h                      the narrow central difference
-        right      (4 f(h/2) - 3 f(0) - f(h)) / h              one-sided slopes that are exact
-        left       (3 f(0) - 4 f(-h/2) + f(-h)) / h            for parabolas
-        unsure     |right - left|                              is there a kink?
-                   + |(f(h) - f(-h)) / 2h - measured|          how much does the step matter?
-                   + 8 EPS max(|f(h)|, |f(h/2)|, |f(0)|, |f(-h/2)|, |f(-h)|) / h      rounding
+        measured  (f(h/2) - f(-h/2)) / h              a central difference
+        right     (4 f(h/2) - 3 f(0) - f(h)) / h      one-sided slopes, exact
+        left      (3 f(0) - 4 f(-h/2) + f(-h)) / h    for parabolas
+        unsure    |right - left|                      is there a kink?
+                  + |(f(h) - f(-h)) / 2h - measured|  does the step matter?
+                  + 8 EPS M / h                       rounding; M is the
+                                                      largest |f| of the five
 
     If all five f's lie on two straight lines with a kink between them, then measured is off by at
     most ``unsure``, wherever the kink is. Where f is nan or inf at one of the five, ``unsure``

@@ -13,10 +13,10 @@ Learning objectives:
 
 A Value is a node of the graph that a computation leaves behind:
 
-    a = 2.0 ---0---.                        data     the number
-                    >-- * --> d = -6.0      grad     d(result) / d(this), filled on day 11
-    b = -3.0 --1---'                        parents  (a, b), in the order they were written
-                                            op       "*"
+    a = 2.0 ---0---.                    data     the number
+                    >-- * --> d = -6.0  grad     d(result) / d(this): day 11
+    b = -3.0 --1---'                    parents  (a, b), in the order written
+                                        op       "*"
 
 Days 9 to 14 extend this class: day 9 adds + and *, day 11 the backward pass. Each operator will
 make its result with ``self.__class__(data, (self, other), "+", backward)``, so that the values of
@@ -94,8 +94,10 @@ class Value:
     def __repr__(self) -> str:
         """Data and grad, then op and label where they are not empty; never the parents.
 
-        >>> Value(2), Value(-6.0, op="*", label="d")
-        (Value(data=2.0, grad=0.0), Value(data=-6.0, grad=0.0, op='*', label='d'))
+        >>> Value(2)
+        Value(data=2.0, grad=0.0)
+        >>> Value(-6.0, op="*", label="d")
+        Value(data=-6.0, grad=0.0, op='*', label='d')
         """
         # TODO: a string as in the example.
         # HINT: f"{x!r}" puts quotes round a string.

@@ -14,12 +14,13 @@ Learning objectives:
 Write a / b + 2 * a, and this graph is left behind. The result's gradient g comes in from the
 right; each operator hands a share of it to each operand:
 
-    a ──0──┐
-           ├─ / ──0──┐              +  hands  g          and  g
-    b ──1──┘         ├─ + ──> y     -  hands  g          and  -g
-    2 ──0──┐         │        g     *  hands  g * other  and  g * self
-           ├─ * ──1──┘              /  hands  g / other  and  -(g / other) * quotient
-    a ──1──┘                       neg hands  -g
+    a ──0──┐                    +    hands  g          and  g
+           ├─ / ──0──┐          -    hands  g          and  -g
+    b ──1──┘         │          *    hands  g * other  and  g * self
+                     ├─ + ──> y /    hands  g / other  and  -(g / other) * q,
+    2 ──0──┐         │        g             where q is the quotient
+           ├─ * ──1──┘          neg  hands  -g
+    a ──1──┘
 
 The classes below extend one another, an exercise each, and the last of them is today's Value.
 

@@ -11,13 +11,13 @@ Learning objectives:
 - Decide what the slope is where there is none, and say so
 - Know the six curves that bend nearly every network
 
-                  value                            slope                   slope at 0
-    relu          the larger of x and 0            0 or 1                  0, by choice
-    leaky_relu    x or negative_slope · x          1 or negative_slope     the latter, by choice
-    tanh          from -1 to 1                     1 - tanh(x)²            1
-    sigmoid       1 / (1 + e^-x), from 0 to 1      s · (1 - s)             1/4
-    softplus      log(1 + e^x)                     sigmoid(x)              1/2
-    gelu          x · Φ(x)                         Φ(x) + x · φ(x)         1/2
+                value                        slope                 slope at 0
+    relu        the larger of x and 0        0 or 1                0, chosen
+    leaky_relu  x or negative_slope · x      1 or negative_slope   the latter
+    tanh        from -1 to 1                 1 - tanh(x)²          1
+    sigmoid     1 / (1 + e^-x), from 0 to 1  s · (1 - s)           1/4
+    softplus    log(1 + e^x)                 sigmoid(x)            1/2
+    gelu        x · Φ(x)                     Φ(x) + x · φ(x)       1/2
 
 Each exercise is a function of one Value which makes one Value:
 
@@ -134,7 +134,7 @@ def softplus(x: V) -> V:
 def gelu(x: V) -> V:
     """x · Φ(x), where Φ(x) is the probability that a normal random number is less than x.
 
-        Φ(x) = (1 + erf(x / √2)) / 2 = erfc(-x / √2) / 2         erfc(z) = 1 - erf(z)
+        Φ(x) = (1 + erf(x / √2)) / 2 = erfc(-x / √2) / 2,   erfc(z) = 1 - erf(z)
 
     This is the exact gelu (``approximate="none"`` in PyTorch), not its formula with tanh. Its slope
     is Φ(x) + x · φ(x), with the density φ(x) = e^(-x² / 2) / √(2π). Small results keep their

@@ -11,13 +11,13 @@ Learning objectives:
 - Start with weights of a size that neither dies out nor explodes from layer to layer
 - Turn outputs and targets into one number to make small, in three ways
 
-      x0 ---w0---.
-      x1 ---w1----+--- sum + bias --- activation ---> one number           Neuron
-      x2 ---w2---'
+    x0 ---w0---.
+    x1 ---w1----+--- sum + bias --- activation ---> one number       Neuron
+    x2 ---w2---'
 
-      x  --->  [neuron, neuron, ...]  --->  a list of numbers              Layer
-      x  --->  Layer ---> Layer ---> ... ---> a list of numbers            MLP
-      outputs, targets  --->  mse, hinge or logistic  --->  one number     a loss
+    x  --->  [neuron, neuron, ...]  --->  a list of numbers          Layer
+    x  --->  Layer ---> Layer ---> ... ---> a list of numbers        MLP
+    outputs, targets  --->  mse, hinge or logistic  ---> one number  a loss
 
 A parameter is a Value that training will change: ``parameters()`` of each class returns all of its
 own, the same objects each time, in a new list. Inputs are data and are no parameters: they may be

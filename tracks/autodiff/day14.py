@@ -142,7 +142,7 @@ def iris(rng: np.random.Generator, held_out: int = 30) -> tuple[Data, Data]:
 
 
 def predict(model: Scores, x: Sample) -> int:
-    """The class that the model gives to one sample.
+    """The class that the model gives to one sample; the model is asked once.
 
     With several scores the number of the largest, the first of them if some are equal; with a
     single score 1 if it is positive, else 0.
@@ -158,7 +158,7 @@ def predict(model: Scores, x: Sample) -> int:
 def accuracy(model: Scores, data: Data) -> float:
     """The share of the samples to which the model gives their label, from 0 to 1.
 
-    Asks the model once for each sample. Raises ValueError if there are none.
+    Asks the model once for each sample, in their order. Raises ValueError if there are none.
 
     >>> data = Data(np.array([[1.0], [2.0], [-3.0]]), np.array([1, 0, 0]))
     >>> round(accuracy(lambda x: [Value(x[0])], data), 3)
@@ -236,9 +236,10 @@ def decision_boundary(model: Scores, data: Data, path: str | Path, steps: int = 
     """A map of the plane: which class does the model give to each point? A PNG is left at ``path``.
 
     The map has ``steps`` values of each feature at equal distances, from the smallest in the data
-    less MARGIN to the largest plus MARGIN. The picture shows its classes as areas, and on top the
-    samples, round and with a black edge, all in the colours of ``colours``; the axes are those of
-    every plot: x grows to the right, y upwards. Whatever ``path`` is called, the file is a PNG.
+    less MARGIN to the largest plus MARGIN; the model is asked once for each point. The picture
+    shows its classes as areas, and on top the samples, round and with a black edge, all in the
+    colours of ``colours``; the axes are those of every plot: x grows to the right, y upwards.
+    Whatever ``path`` is called, the file is a PNG.
 
     A ``Figure()`` of matplotlib needs no window and leaves nothing open, unlike ``pyplot``.
     Raises ValueError unless the data has two features, and at least one sample; the message shows

@@ -11,13 +11,13 @@ Learning objectives:
 - Choose a step: too large cuts off the curve, too small drowns in rounding
 - Get a derivative to the last digit with one complex number
 
-               f(x + h)  .                the forward difference takes the slope of this chord,
-                        /:                from x to x + h; its error shrinks like h.
-                      /  :  change of f   the central difference takes the chord from x - h to
-                    /    :                x + h; its error shrinks like h².
-           f(x)   . . . .:
-                     h                    But f is only known to 16 digits, and dividing by a
-                                          small h makes that error large: eps / h.
+        f(x + h)  .               forward difference: the slope of this chord,
+                 /:               from x to x + h; its error shrinks like h.
+               /  :  change of f  central difference: that of the chord from
+             /    :               x - h to x + h; its error shrinks like h².
+    f(x)   . . . .:
+              h                   But f is known to 16 digits only; divided by
+                                  a small h their error is large: eps / h.
 
 These derivatives by measurement are slow and inexact, and need no knowledge of f. That makes them
 the judge of every exact derivative that this track will compute.
@@ -56,15 +56,20 @@ def forward_difference(f: Function, x: Any, h: Any) -> Any:
     x + h is rounded to the next float, so the step really taken is (x + h) - x. Divide by that:
     for f(x) = 2x the result is then 2.0 exactly, at any x.
 
-    Raises ValueError when h is so small that x + h equals x (for any of the elements).
+    Raises ValueError when h is so small that x + h equals x (for any of the elements); no numpy
+    warning about a division by 0 comes before it.
 
     >>> print(forward_difference(lambda x: x**2, 3.0, h=0.5))
     6.5
     """
     # TODO: the point ahead, the step really taken, the ratio.
-    # HINT: turn x into floats first: numpy.asarray(x, dtype=float).
+    # HINT: a slope is a change of f over a change of x. Which of the two changes is it that h is
+    #       only nearly equal to?
     ### BEGIN SOLUTION
-    # HINT: ahead = x + h; step = ahead - x. If some step is 0, there is nothing to divide by.
+    # HINT: turn x into floats first, with numpy.asarray(x, dtype=float), and keep the point ahead
+    #       in a name: both changes are differences from it.
+    # HINT: ahead = x + h; step = ahead - x. If some step is 0, there is nothing to divide by; else
+    #       (f(ahead) - f(x)) / step.
     x = np.asarray(x, dtype=float)
     ahead = x + h
     step = ahead - x
@@ -84,9 +89,10 @@ def central_difference(f: Function, x: Any, h: Any) -> Any:
     6.0
     """
     # TODO: as above, with one point ahead and one behind.
-    # HINT: f(x) itself is not needed.
+    # HINT: which two points does the chord go through? f(x) itself is not needed.
     ### BEGIN SOLUTION
-    # HINT: the step is ahead - behind, which is about 2h.
+    # HINT: both points are rounded. How far are they really apart?
+    # HINT: the step is ahead - behind, which is about 2h. Look at it before you divide by it.
     x = np.asarray(x)
     ahead, behind = x + h, x - h
     step = ahead - behind
@@ -112,9 +118,11 @@ def complex_step(f: Function, x: Any) -> Any:
     6.0
     """
     # TODO: one call of f, a check, the imaginary part over h.
-    # HINT: numpy.iscomplexobj says whether a number or an array is complex.
+    # HINT: in f(x + ih), which part holds f(x), and which the derivative?
     ### BEGIN SOLUTION
-    # HINT: 1j is Python's imaginary unit: f(x + 1j * h).
+    # HINT: numpy.iscomplexobj says whether a number or an array is complex, numpy.imag takes the
+    #       imaginary part of either.
+    # HINT: 1j is Python's imaginary unit: f(numpy.asarray(x) + 1j * h), with h = 1e-30.
     h = 1e-30
     value = f(np.asarray(x) + 1j * h)
     if not np.iscomplexobj(value):
@@ -170,9 +178,12 @@ def second_derivative(f: Function, x: Any, h: float | None = None) -> Any:
     12.0
     """
     # TODO: the step, rounded; three values of f; the formula.
-    # HINT: it is the change of the slope: slope ahead minus slope behind, over h.
+    # HINT: it is the change of the slope: slope ahead minus slope behind, over h. Which step are
+    #       the three points apart, if x + h is rounded?
     ### BEGIN SOLUTION
-    # HINT: numpy.maximum(abs(x), 1.0) is max(|x|, 1) for every element.
+    # HINT: numpy.maximum(abs(x), 1.0) is max(|x|, 1) for every element; numpy.finfo(float).eps is
+    #       2⁻⁵².
+    # HINT: step = (x + h) - x, checked as above, then f at x + step, x and x - step, over step**2.
     x = np.asarray(x, dtype=float)
     if h is None:
         h = np.finfo(float).eps ** 0.25 * np.maximum(np.abs(x), 1.0)

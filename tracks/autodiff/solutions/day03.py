@@ -11,10 +11,11 @@ Learning objectives:
 - Measure how the gradient bends: the Hessian, and why it is symmetric
 - Walk downhill, and see how curvature sets the largest step
 
-        x_0 --.        .--> f_0
-        x_1 --+--> f --+               J = | df_0/dx_0   df_0/dx_1   df_0/dx_2 |   a row for each
-        x_2 --'        '--> f_1            | df_1/dx_0   df_1/dx_1   df_1/dx_2 |   output, a column
-                                                                                   for each input
+    x_0 --.        .--> f_0
+    x_1 --+--> f --+           J = | df_0/dx_0   df_0/dx_1   df_0/dx_2 |
+    x_2 --'        '--> f_1        | df_1/dx_0   df_1/dx_1   df_1/dx_2 |
+
+                               a row for each output, a column for each input
 
 A nudge of one input moves all outputs at once, so one nudge (two calls of f) measures a column.
 The gradient is the Jacobian of a function with one output. It points uphill; training a network
@@ -83,7 +84,8 @@ def gradient(f: Function, x: Any) -> np.ndarray:
     f returns one number. ``x`` is an array of any shape, of size 0 too. f is called twice for each
     element of x.
 
-    Raises ValueError when f returns anything but one number (an array of shape ()).
+    Raises ValueError when f returns anything but one number (an array of shape ()); the message
+    shows the shape of what it returned.
 
     >>> print(gradient(lambda x: np.sum(x**2), np.array([[1.0, 2.0], [3.0, -4.0]])).round(6))
     [[ 2.  4.]
@@ -92,7 +94,9 @@ def gradient(f: Function, x: Any) -> np.ndarray:
     # TODO: one partial derivative for each index of x.
     # HINT: numpy.ndindex(x.shape) goes through the indices of an array of any shape.
     ### BEGIN SOLUTION
-    # HINT: np.shape(slope) tells whether f returned one number.
+    # HINT: what does partial return if f returns an array? You need not call f yourself to know.
+    # HINT: np.shape(slope) is () if f returned one number; then result[i] = slope, where result is
+    #       np.empty(x.shape).
     x = np.asarray(x)
     result = np.empty(x.shape)
     for i in np.ndindex(x.shape):
@@ -123,6 +127,8 @@ def jacobian(f: Function, x: Any) -> np.ndarray:
     # TODO: a partial derivative for each index of x is a column; put the columns together.
     # HINT: partial gives all outputs at once. In which axis do the inputs go?
     ### BEGIN SOLUTION
+    # HINT: each partial derivative has the shape of f(x). Put side by side along a new last axis
+    #       they make an array that has all that is wanted, but for the shape of that axis.
     # HINT: numpy.stack(columns, axis=-1), then reshape the last axis to the shape of x.
     x = np.asarray(x)
     columns = [partial(f, x, i) for i in np.ndindex(x.shape)]
@@ -136,7 +142,9 @@ def hessian(f: Function, x: Any) -> np.ndarray:
     f returns one number; x has n elements, the result the shape (n, n). How the slope in one
     direction changes along the other, by a step to both sides in both directions:
 
-        (f(x + a + b) - f(x + a - b) - f(x - a + b) + f(x - a - b)) / (4 h_i h_j)
+        f(x + a + b) - f(x + a - b) - f(x - a + b) + f(x - a - b)
+        ---------------------------------------------------------
+                               4 h_i h_j
 
     where a is h_i in element i and 0 elsewhere, and b is h_j in element j. For i = j that is
     (f(x + 2a) - 2 f(x) + f(x - 2a)) / (2 h_i)². The steps are h_i = eps^(1/4) · max(|x_i|, 1),
@@ -150,9 +158,11 @@ def hessian(f: Function, x: Any) -> np.ndarray:
      [ 6.  0.]]
     """
     # TODO: the steps; four values of f for each pair i >= j, written to (i, j) and to (j, i).
-    # HINT: numpy.diag(steps) is a matrix whose row i is the vector a for element i.
+    # HINT: n elements make n² pairs of directions. How many of them have to be measured?
     ### BEGIN SOLUTION
-    # HINT: divide by 4 * steps[i] * steps[j].
+    # HINT: numpy.diag(steps) is a matrix whose row i is the vector a for element i.
+    # HINT: for i, a in enumerate(nudges): for j, b in enumerate(nudges[: i + 1]): divide the four
+    #       values of f by 4 * steps[i] * steps[j], and write (i, j) and (j, i).
     steps = np.add(x, EPS**0.25 * np.maximum(np.abs(x), 1.0)) - x
     nudges = np.diag(steps)
     result = np.empty(nudges.shape)
@@ -182,6 +192,8 @@ def gradient_descent(f: Function, x0: Any, lr: Any, steps: int) -> np.ndarray:
     # TODO: allocate the path, put x0 first, and make each point from the one before.
     # HINT: why minus? The gradient points to where f grows.
     ### BEGIN SOLUTION
+    # HINT: the path has one point more than steps: path[0] = x0, and path[k + 1] needs path[k] and
+    #       nothing else.
     # HINT: numpy.isfinite(slope).all() tells whether to go on; numpy.errstate hides the warnings.
     start = np.asarray(x0)
     path = np.empty((steps + 1, *start.shape))

@@ -13,10 +13,10 @@ Learning objectives:
 
     (x + y) * (x + y) + 1
 
-        x ---.                                    Written out, x + y stands there twice.
-             + ===2=== * ---.                     In the graph it is one node, used twice.
-        y ---'              + ---> result
-                       1 ---'
+    x ---.                            Written out, x + y stands there twice.
+         + ===2=== * ---.             In the graph it is one node, used twice.
+    y ---'              + ---> result
+                   1 ---'
 
 Everything that this track builds from here on is done to such graphs: derivatives walk them from
 the inputs to the result (day 5) or back (day 6), and always in a topological order.
@@ -234,7 +234,7 @@ def evaluate(graph: Node, /, **inputs: Any) -> Any:
     value.
 
     Raises ValueError when inputs of the graph are not given, or some are given that it does not
-    have; the message names them.
+    have; the message names them. A graph with a cycle is a ValueError too.
 
     >>> print(evaluate(parse("(x + y) * (x + y) + 1"), x=2, y=3))
     26.0
@@ -282,9 +282,11 @@ def to_dot(graph: Node) -> str:
     The order of the lines that start with v is free.
     """
     # TODO: a line for each node and one for each of its operands.
-    # HINT: a dict from node to its name answers "which v is this operand?" at once.
+    # HINT: an edge names two nodes. What tells you which v an operand is, in a large graph too?
     ### BEGIN SOLUTION
-    # HINT: enumerate(node.operands) gives the positions.
+    # HINT: a dict from node to its name answers "which v is this operand?" at once.
+    # HINT: a line is an f-string of the vertex, the label and the shape; enumerate(node.operands)
+    #       gives the positions of the edges.
     order = topological_order(graph)
     vertex = {node: f"v{number}" for number, node in enumerate(order)}
     lines = ["digraph {", "  rankdir=LR;"]

@@ -249,7 +249,7 @@ class Dual:
         ### END SOLUTION
 
     def exp(self) -> Dual:
-        """e to the power of u."""
+        """e to the power of u; the exponential of the value is computed once."""
         # TODO: the exponential, computed once, and the chain rule.
         # HINT: exp is its own derivative.
         ### BEGIN SOLUTION
@@ -268,7 +268,7 @@ class Dual:
         ### END SOLUTION
 
     def tanh(self) -> Dual:
-        """tanh u."""
+        """tanh u; the tanh of the value is computed once."""
         # TODO: the tanh, computed once, and the chain rule.
         # HINT: its derivative can be said with tanh itself.
         ### BEGIN SOLUTION

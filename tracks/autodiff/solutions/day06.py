@@ -11,12 +11,12 @@ Learning objectives:
 - Turn each operation's derivative into a rule that hands shares to its operands
 - Count operations: a gradient costs a few runs of f, however many inputs there are
 
-    forward, written down                           backward, read from the end
-    v0 = input            2.0                       d/dv0 = 3.0 * 1.0 + cos(2.0) * 1.0
-    v1 = input            3.0             ^         d/dv1 = 2.0 * 1.0
-    v2 = v0 * v1          6.0       |     |         d/dv2 = 1.0     hands to v0 and v1
-    v3 = sin v0           0.909...  |     |         d/dv3 = 1.0     hands to v0
-    v4 = v2 + v3          6.909...  v     |         d/dv4 = 1       hands to v2 and v3
+    forward, written down                  backward, read from the end
+    v0 = input      2.0                    d/dv0 = 3.0 * 1.0 + cos(2.0) * 1.0
+    v1 = input      3.0            ^       d/dv1 = 2.0 * 1.0
+    v2 = v0 * v1    6.0       |    |       d/dv2 = 1.0   hands to v0 and v1
+    v3 = sin v0     0.909...  |    |       d/dv3 = 1.0   hands to v0
+    v4 = v2 + v3    6.909...  v    |       d/dv4 = 1     hands to v2 and v3
 
 The number d/dv of an entry is its adjoint: how much the result changes for a change of it. When
 the walk comes to an entry, all that use it were met before, so its adjoint is complete.
@@ -206,12 +206,14 @@ class Tape:
     def leaf(self, op: str, value: Any) -> Variable:
         """Writes an "input" or a "number", which has no operands; returns its Variable.
 
-        A real number (``numbers.Real``) is written as np.float64, so that 1 / 0 is numpy's inf and
-        no exception. Anything else, such as a Variable of another tape, is written as it is.
+        A real number (``numbers.Real``: Python's, numpy's, a Fraction) is written as np.float64, so
+        that 1 / 0 is numpy's inf and no exception. Anything else, such as a Variable of another
+        tape, is written as it is.
         """
         # TODO: append an Entry, return the Variable of its place.
         # HINT: the place of the next entry is the number of entries so far.
         ### BEGIN SOLUTION
+        # HINT: int and float are not all real numbers. What does isinstance say of each with Real?
         # HINT: np.float64(value) if isinstance(value, Real) else value
         number = np.float64(value) if isinstance(value, Real) else value
         self.entries.append(Entry(op, (), number))
@@ -304,17 +306,18 @@ def backward(tape: Tape, u: Any = None) -> list[Any]:
     that is (): then it is 1. The result is a list with an element for each entry of the tape; 0.0
     for an entry that s does not depend on.
 
-    The tape is read once, from the end, and never changed: another u may follow. An entry with the
-    adjoint g hands to each operand a share, g times the derivative of the entry with respect to
-    that operand; shares add up. Two things keep nan away, which is what 0 · inf makes:
+    The tape is read once, from the end, by a loop, and never changed: another u may follow. An
+    entry with the adjoint g hands to each operand a share, g times the derivative of the entry with
+    respect to that operand; shares add up. 0 · inf is nan, and stays nan: an entry whose adjoint is
+    0.0 hands out its shares like any other, so sqrt(x) · 0 has no slope at 0. But
 
     - an entry that no output was computed from hands out nothing, so an unused log(0) does no harm
     - ** hands nothing to its exponent, and if that is 0 nothing to its base either: x ** 0 is 1
       for every x, also for 0
 
-    Values may be Variables of another tape: use their operators, numpy's functions and Python
-    numbers, no float(...). At most 6 operations for each operation on the tape: use what is known,
-    such as the entry's own value.
+    Values and u may be Variables of another tape: use their operators, the numpy functions of
+    OPERATIONS and Python numbers, no float(...). At most 6 operations for each operation on the
+    tape: use what is known, such as the entry's own value.
 
     Raises ValueError when u has not the shape of the outputs; the message shows both shapes.
 

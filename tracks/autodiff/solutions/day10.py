@@ -11,13 +11,13 @@ Learning objectives:
 - Decide what happens at 0, and say so
 - Fail at the operation that went wrong, with its name and its number
 
-    value      share of x                 share of n           where it is defined
-    exp x      g * exp x                                       everywhere; too large above 709.78…
-    log x      g / x                                           x > 0
-    sqrt x     g / (2 sqrt x)                                  x >= 0; the slope at 0 is inf
-    |x|        g * sign x                                      everywhere; the slope at 0 is 0
-    x ** n     g * n * x ** (n - 1)       g * x ** n * log x   x > 0; x = 0 with n >= 0; x < 0 with
-                                                               whole n
+    value   share of x            share of n          where it is defined
+    exp x   g * exp x                                 too large above 709.78…
+    log x   g / x                                     x > 0
+    sqrt x  g / (2 sqrt x)                            x >= 0; slope inf at 0
+    |x|     g * sign x                                everywhere; slope 0 at 0
+    x ** n  g * n * x ** (n - 1)  g * x ** n * log x  x > 0; x = 0, n >= 0;
+                                                      x < 0, whole n
 
 An error is raised where a *value* does not exist. A backward raises none: a slope that is infinite
 is inf, and one that does not exist is nan.
@@ -54,7 +54,8 @@ def compute(f: Callable[..., float], *numbers: float) -> float:
 
     Where f raises ValueError or an ArithmeticError (OverflowError and ZeroDivisionError are such),
     an error of the same type is raised whose message starts with the call, its numbers as ``repr``
-    shows them, and goes on with the message of f's error. Other errors pass as they are.
+    shows them, and goes on with the message of f's error. Other errors pass as they are, and nan
+    and inf are handed to f and returned like any number.
 
     >>> compute(math.pow, 2.0, 3.0)
     8.0
@@ -83,7 +84,11 @@ class Exponential(Arithmetic):
     Of all that is written today:
 
     - what is true of day 9's operators is true here: the result is made with ``self.__class__``,
-      its backward adds shares to the parents' grads, uses the numbers of now, not the result
+      its backward adds shares to the parents' grads, and does not use the result
+    - the slopes are those of the numbers that the operation was computed from: data that is changed
+      after the operation and before its backward, as training does it, changes no share
+    - what the operation has computed, such as exp x, the backward uses again: neither ``exp`` nor
+      ``sqrt`` is computed a second time there
     - the value comes from Python's ``math`` through ``compute``: outside of the domain that is a
       ValueError, and an OverflowError if it is too large; both name the call and its numbers
     - nan and inf are no errors: ``math.exp(inf)`` is inf, ``math.log(nan)`` is nan
@@ -104,7 +109,8 @@ class Exponential(Arithmetic):
         # TODO: the value, computed once, the local backward, and the result.
         # HINT: which function is its own slope?
         ### BEGIN SOLUTION
-        # HINT: compute(math.exp, self.data)
+        # HINT: it is the number that is computed already. Keep it in a name that backward sees.
+        # HINT: value = compute(math.exp, self.data), and the share is grad * value.
         value = compute(math.exp, self.data)
 
         def backward(grad: float) -> None:
@@ -124,7 +130,8 @@ class Exponential(Arithmetic):
         # TODO: as exp.
         # HINT: exp and log undo each other. What does that say about their slopes?
         ### BEGIN SOLUTION
-        # HINT: the share is grad / x, with the x of now.
+        # HINT: the slope at x is 1 / x. Which x, if self.data is changed before the backward runs?
+        # HINT: x = self.data at the start; the share is grad / x.
         x = self.data
 
         def backward(grad: float) -> None:

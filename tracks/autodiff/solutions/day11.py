@@ -11,10 +11,13 @@ Learning objectives:
 - Know what a second backward adds, and where
 - Compute the gradient of a large sum piece by piece, in the memory of one piece
 
-    a ───┬─────────────┐           The square of a waits for the gradients of both its users, c
-         └─ **2 = b ─┬─ * = c ─┐   and d. If b handed on after the first of them had come in,
-                     │         + = d   half of its gradient would be lost on the way to a.
-                     └─────────┘   Order of handing on: d, c, b; a only receives.
+    a ───┬─────────────┐
+         └─ **2 = b ─┬─ * = c ─┐
+                     │         + = d     order of handing on: d, c, b;
+                     └─────────┘         a only receives
+
+The square b waits for the gradients of both its users, c and d. If it handed on after the first of
+them had come in, half of its gradient would be lost on the way to a.
 
 Hints:
 - A node's gradient is complete when everything that was computed from it has handed on.
@@ -50,7 +53,8 @@ def zero_grad(values: Iterable[Base]) -> None:
     # TODO: visit each value.
     # HINT: a backward adds to the grad that it finds. To which start can a number be added?
     ### BEGIN SOLUTION
-    # HINT: one loop, one assignment to value.grad.
+    # HINT: a generator can be walked through once. How often must each value be visited?
+    # HINT: one loop over the values, one assignment in it: value.grad = 0.0.
     for value in values:
         value.grad = 0.0
     ### END SOLUTION
@@ -107,8 +111,9 @@ class Value(Differentiable):
         same at leaves; of inner nodes it keeps no grad unless asked to. If inner nodes added up
         too, a second call would hand the first one's gradients on again.
 
-        Each ``_backward`` is called once, with a gradient that is complete. A node may have parents
-        and no ``_backward``: it hands on nothing. Works for a graph of any depth and takes a time
+        Each ``_backward`` is called once, with a gradient that is complete, also if that is 0.0: a
+        slope may be infinite, and 0 · inf is nan. A node may have parents and no ``_backward``: it
+        hands on nothing. Works for a graph of any depth and takes a time
         proportional to its edges. The graph stays as it is, so that backward may be called again.
 
         >>> a = Value(3.0)

@@ -11,13 +11,13 @@ Learning objectives:
 - Start with weights of a size that neither dies out nor explodes from layer to layer
 - Turn outputs and targets into one number to make small, in three ways
 
-      x0 ---w0---.
-      x1 ---w1----+--- sum + bias --- activation ---> one number           Neuron
-      x2 ---w2---'
+    x0 ---w0---.
+    x1 ---w1----+--- sum + bias --- activation ---> one number       Neuron
+    x2 ---w2---'
 
-      x  --->  [neuron, neuron, ...]  --->  a list of numbers              Layer
-      x  --->  Layer ---> Layer ---> ... ---> a list of numbers            MLP
-      outputs, targets  --->  mse, hinge or logistic  --->  one number     a loss
+    x  --->  [neuron, neuron, ...]  --->  a list of numbers          Layer
+    x  --->  Layer ---> Layer ---> ... ---> a list of numbers        MLP
+    outputs, targets  --->  mse, hinge or logistic  ---> one number  a loss
 
 A parameter is a Value that training will change: ``parameters()`` of each class returns all of its
 own, the same objects each time, in a new list. Inputs are data and are no parameters: they may be
@@ -273,7 +273,8 @@ def mse(outputs: Sequence[Value], targets: Sequence[float]) -> Value:
     # TODO: a squared error for each of the _pairs; their _mean.
     # HINT: which operators make a Value of an output and its target?
     ### BEGIN SOLUTION
-    # HINT: (output - target) ** 2
+    # HINT: a list of Values, one for each pair, is what _mean takes.
+    # HINT: (output - target) ** 2 for output, target in _pairs(outputs, targets)
     return _mean([(y - t) ** 2 for y, t in _pairs(outputs, targets)])
     ### END SOLUTION
 
@@ -290,7 +291,8 @@ def hinge(scores: Sequence[Value], labels: Sequence[float]) -> Value:
     # TODO: a loss for each pair that _labelled gives; their _mean.
     # HINT: max(0, z) of a Value, with the right slope, is an exercise of yesterday.
     ### BEGIN SOLUTION
-    # HINT: z is 1.0 - score * label.
+    # HINT: a score of 1 or more on the right side costs nothing. So where is z positive?
+    # HINT: z is 1.0 - score * label, and the loss of a pair is relu of it.
     return _mean([relu(1.0 - s * y) for s, y in _labelled(scores, labels)])
     ### END SOLUTION
 
@@ -308,7 +310,8 @@ def logistic(scores: Sequence[Value], labels: Sequence[float]) -> Value:
     # TODO: a loss for each pair that _labelled gives; their _mean.
     # HINT: exp(1000) is no float. Which of yesterday's functions is log(1 + exp(z))?
     ### BEGIN SOLUTION
-    # HINT: z is -label times the score.
+    # HINT: try both labels with a large score. Which of the two must be expensive?
+    # HINT: z is -label times the score, and the loss of a pair is softplus of it.
     return _mean([softplus(s * -y) for s, y in _labelled(scores, labels)])
     ### END SOLUTION
 

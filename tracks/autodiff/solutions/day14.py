@@ -116,6 +116,8 @@ def two_moons(samples: int, noise: float, rng: np.random.Generator) -> Data:
     # TODO: the two moons below one another, their labels, the noise.
     # HINT: how many points has the second moon, if samples is odd?
     ### BEGIN SOLUTION
+    # HINT: make each moon's t first, then both moons' x in one array and their y in another, and
+    #       add the noise to all rows at once: it is drawn in one call.
     # HINT: np.linspace(0, np.pi, n) has both ends; np.stack([xs, ys], axis=1) makes rows of pairs.
     outer = np.linspace(0.0, np.pi, samples // 2)
     inner = np.linspace(0.0, np.pi, samples - samples // 2)
@@ -160,7 +162,7 @@ def iris(rng: np.random.Generator, held_out: int = 30) -> tuple[Data, Data]:
 
 
 def predict(model: Scores, x: Sample) -> int:
-    """The class that the model gives to one sample.
+    """The class that the model gives to one sample; the model is asked once.
 
     With several scores the number of the largest, the first of them if some are equal; with a
     single score 1 if it is positive, else 0.
@@ -183,7 +185,7 @@ def predict(model: Scores, x: Sample) -> int:
 def accuracy(model: Scores, data: Data) -> float:
     """The share of the samples to which the model gives their label, from 0 to 1.
 
-    Asks the model once for each sample. Raises ValueError if there are none.
+    Asks the model once for each sample, in their order. Raises ValueError if there are none.
 
     >>> data = Data(np.array([[1.0], [2.0], [-3.0]]), np.array([1, 0, 0]))
     >>> round(accuracy(lambda x: [Value(x[0])], data), 3)
@@ -192,6 +194,7 @@ def accuracy(model: Scores, data: Data) -> float:
     # TODO: an answer for each sample; how many are the label?
     # HINT: what is the accuracy of no answers at all?
     ### BEGIN SOLUTION
+    # HINT: predict gives the answer for one sample; an answer is right if it equals the label.
     # HINT: numpy.equal(answers, data.labels) is an array of True and False; its mean, as a float.
     if not len(data.labels):
         raise ValueError("there is no accuracy without samples")
@@ -301,9 +304,10 @@ def decision_boundary(model: Scores, data: Data, path: str | Path, steps: int = 
     """A map of the plane: which class does the model give to each point? A PNG is left at ``path``.
 
     The map has ``steps`` values of each feature at equal distances, from the smallest in the data
-    less MARGIN to the largest plus MARGIN. The picture shows its classes as areas, and on top the
-    samples, round and with a black edge, all in the colours of ``colours``; the axes are those of
-    every plot: x grows to the right, y upwards. Whatever ``path`` is called, the file is a PNG.
+    less MARGIN to the largest plus MARGIN; the model is asked once for each point. The picture
+    shows its classes as areas, and on top the samples, round and with a black edge, all in the
+    colours of ``colours``; the axes are those of every plot: x grows to the right, y upwards.
+    Whatever ``path`` is called, the file is a PNG.
 
     A ``Figure()`` of matplotlib needs no window and leaves nothing open, unlike ``pyplot``.
     Raises ValueError unless the data has two features, and at least one sample; the message shows

@@ -103,10 +103,13 @@ def check_step_really_taken(difference, rng):
 
 def check_lost_step(difference):
     for x, h in [(1.0, 1e-20), (1e9, 1e-9), (np.array([0.0, 1.0]), 1e-18), (2.0, 0.0)]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # dividing by 0 first and looking later warns
-            with pytest.raises(ValueError):
-                difference(np.sin, x, h)
+        with warnings.catch_warnings(record=True) as caught, pytest.raises(ValueError):
+            warnings.simplefilter("always")
+            got = difference(np.sin, x, h)
+            pytest.fail(f"at x = {x} the step h = {h} is lost, and the slope came out as {got}")
+        assert not caught, (
+            f"at x = {x} with h = {h} numpy warned before the ValueError: {caught[0].message}"
+        )
 
 
 def check_whole_numbers(difference):
@@ -132,7 +135,9 @@ def test_forward_refuses_a_step_lost_in_rounding():
 @exercise("forward_difference")
 def test_forward_of_whole_numbers():
     check_whole_numbers(day01.forward_difference)
-    assert day01.forward_difference(lambda x: x**2, 3, 0.5) == 6.5
+    assert day01.forward_difference(lambda x: x**2, 3, 0.5) == 6.5, (
+        "the slope of x² from 3 to 3.5 is 6.5, for the whole number 3 too"
+    )
 
 
 @exercise("central_difference")
@@ -226,7 +231,9 @@ def test_complex_step_of_whole_numbers():
 
 
 @exercise("complex_step")
-@pytest.mark.parametrize("name, f", [("abs", np.abs), ("real", lambda z: z.real**2)])
+@pytest.mark.parametrize(
+    "name, f", [("abs", np.abs), ("real", lambda z: z.real**2)], ids=["abs", "real"]
+)
 def test_complex_step_refuses_what_it_cannot_follow(name, f, rng):
     for x in (float(rng.normal()), rng.normal(5)):
         with pytest.raises(TypeError):
@@ -273,9 +280,10 @@ def test_best_step_is_where_the_estimate_is_least(rng):
 @exercise("best_step")
 def test_best_step_where_f_is_not_defined_everywhere():
     for f, x, slope in [(np.log, 0.01, 100.0), (np.sqrt, 1e-3, 0.5 / 1e-3**0.5)]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             h = day01.best_step(f, x)
+        assert not caught, f"at x = {x} numpy's warning was shown: {caught[0].message}"
         assert 0 < h < x, f"at x = {x} the step {h} leads to where f is not defined"
         error = abs((f(x + h) - f(x - h)) / ((x + h) - (x - h)) - slope) / slope
         assert error < 1e-9, f"with h = {h:.1e} the slope is off by {error:.1e} of it"
@@ -287,9 +295,10 @@ def test_best_step_at_either_end():
     # only the shortest step, H/2³², sees little enough: exp(10¹² h) overflows for the others.
     straight = day01.best_step(lambda x: 3 * x, 2.0)
     assert straight == 2 / 64 / 2, f"for a straight line at x = 2: {straight}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         steep = day01.best_step(lambda x: np.exp(1e12 * x), 0.0)
+    assert not caught, f"numpy's warning was shown: {caught[0].message}"
     assert steep == 2.0**-6 / 2.0**32, f"for exp(10¹² x) at x = 0: {steep}"
 
 

@@ -39,14 +39,16 @@ def test_compose_applies_the_last_first(rng):
     )
     assert got != order, f"{says}: that is 3 exp(sin(x)), the order is reversed"
     assert got == want, says
-    assert day02.compose(str.upper, str.strip, repr)(" a ") == "' A '"
+    assert day02.compose(str.upper, str.strip, repr)(" a ") == "' A '", (
+        "compose takes functions of anything, such as str.upper, str.strip and repr"
+    )
 
 
 @exercise("compose")
 def test_compose_of_none_and_of_one():
     thing = object()
     assert day02.compose()(thing) is thing, "compose() should return its argument as it is"
-    assert day02.compose(id)(thing) == id(thing)
+    assert day02.compose(id)(thing) == id(thing), "compose(f)(x) should be f(x)"
 
 
 @exercise("compose")
@@ -70,7 +72,9 @@ def test_compose_can_be_composed(rng):
 
 @exercise("compose")
 def test_compose_of_a_deep_chain():
-    assert day02.compose(*[lambda n: n + 1] * DEPTH)(0) == DEPTH
+    assert day02.compose(*[lambda n: n + 1] * DEPTH)(0) == DEPTH, (
+        f"{DEPTH} functions that add 1 make {DEPTH} of 0"
+    )
 
 
 # chain_derivative -----------------------------------------------------------------------------
@@ -130,7 +134,7 @@ def test_chain_derivative_equals_torch(shape, rng):
 
 @exercise("chain_derivative")
 def test_chain_derivative_of_no_function():
-    assert day02.chain_derivative([], [], 5.0) == 1.0
+    assert day02.chain_derivative([], [], 5.0) == 1.0, "without functions the derivative is 1"
     got = day02.chain_derivative((), (), np.zeros((2, 3)))
     close(got, np.ones((2, 3)), name="the slope of x itself")
     got = day02.chain_derivative([], [], np.array([2, 4]))
@@ -503,9 +507,9 @@ def test_vanishing_walks_once_each_way():
 
 @exercise("vanishing")
 def test_vanishing_of_a_deep_network():
-    with np.errstate(all="raise"):  # sin(x) at 0: every slope is 1, nothing may vanish
-        deep = 4 * DEPTH  # a product of its own for each layer would be 80 000 million factors
-        got = day02.vanishing(deep, day02.Activation(math.sin, math.cos), x=0.0)
+    deep = 4 * DEPTH  # a product of its own for each layer would be 80 000 million factors
+    # sin(x) at 0: every slope is 1, nothing may vanish
+    got = day02.vanishing(deep, day02.Activation(math.sin, math.cos), x=0.0)
     close(got, np.ones(deep + 1), name="d(last) / d(layer) where every slope is 1")
     got = day02.vanishing(2000, day02.SIGMOID)
     # the layers' values tend to 0.659, where the sigmoid's slope is 0.2247

@@ -79,9 +79,14 @@ def count_calls(monkeypatch, op):
 @exercise("Node")
 def test_node_keeps_what_it_is_given():
     x, y = leaf("x"), leaf("y")
-    assert (x.op, x.operands, x.name, x.number) == ("input", (), "x", 0.0)
+    assert (x.op, x.operands, x.name, x.number) == ("input", (), "x", 0.0), (
+        f"op, operands, name, number of an input x: {x.op!r}, {x.operands}, {x.name!r}, {x.number}"
+    )
     two = day04.Node("number", number=2)
-    assert (two.op, two.operands, two.name, two.number) == ("number", (), "", 2.0)
+    assert (two.op, two.operands, two.name, two.number) == ("number", (), "", 2.0), (
+        f"op, operands, name, number of the number 2: {two.op!r}, {two.operands}, {two.name!r}, "
+        f"{two.number}"
+    )
     assert type(two.number) is float, f"a number is kept as a {type(two.number).__name__}"
     for operands in [(x, y), (y, x), (x, x)]:
         node = day04.Node("-", operands)
@@ -97,13 +102,19 @@ def test_node_takes_any_iterable_of_operands():
     node = day04.Node("*", given)
     given.reverse()
     assert node.operands == (x, y), "a list that changes later changes the operands"
-    assert type(node.operands) is tuple
-    assert day04.Node("/", (n for n in (y, x))).operands == (y, x)
+    assert type(node.operands) is tuple, (
+        f"operands are kept as a {type(node.operands).__name__}, not a tuple"
+    )
+    assert day04.Node("/", (n for n in (y, x))).operands == (y, x), (
+        "the operands of a generator were not kept: it can be walked through only once"
+    )
 
 
 @exercise("Node")
 def test_nodes_are_told_apart_by_identity():
-    assert leaf("x") != leaf("x") and len({leaf("x"), leaf("x")}) == 2
+    assert leaf("x") != leaf("x") and len({leaf("x"), leaf("x")}) == 2, (
+        "two inputs of one name are two nodes"
+    )
     node = leaf("x")
     before = hash(node)
     node.name = "z"
@@ -138,7 +149,9 @@ def test_node_refuses_names_that_are_none():
         with pytest.raises(ValueError):
             day04.Node("input", name=name)
             pytest.fail(f"an input was named {name!r}")
-    assert day04.Node("input", name="Δ_1").name == "Δ_1"
+    assert day04.Node("input", name="Δ_1").name == "Δ_1", (
+        "Δ_1 is a name in Python, so an input may have it"
+    )
 
 
 @exercise("Node")
@@ -163,8 +176,12 @@ def test_parse_keeps_the_order_of_operands():
     for op in ("+", "-", "*", "/", "**"):
         graph = day04.parse(f"a {op} 7")
         left, right = graph.operands
-        assert (graph.op, left.op, left.name) == (op, "input", "a")
-        assert (right.op, right.number, right.name) == ("number", 7.0, "")
+        assert (graph.op, left.op, left.name) == (op, "input", "a"), (
+            f"'a {op} 7' became {graph.op!r} of {left} and {right}"
+        )
+        assert (right.op, right.number, right.name) == ("number", 7.0, ""), (
+            f"'a {op} 7' became {graph.op!r} of {left} and {right}"
+        )
         assert (graph.number, graph.name, left.number) == (0.0, "", 0.0), (
             f"number and name of a {op!r}, number of an input: {graph.number}, {graph.name!r}, "
             f"{left.number}; 0.0, '' and 0.0 were expected"
@@ -390,7 +407,7 @@ def test_order_of_random_graphs(size, rng):
 @exercise("topological_order")
 def test_order_of_a_single_node():
     x = leaf()
-    assert day04.topological_order(x) == [x]
+    assert day04.topological_order(x) == [x], "the order of a graph of one node is that node"
 
 
 @exercise("topological_order")
@@ -414,8 +431,10 @@ def test_order_visits_shared_nodes_once():
 def test_order_of_a_deep_chain():
     graph = chain(DEPTH)
     order = day04.topological_order(graph)
-    assert len(order) == DEPTH + 1
-    assert order[0].op == "input" and order[-1] is graph
+    assert len(order) == DEPTH + 1, f"{len(order)} nodes are listed, of {DEPTH + 1}"
+    assert order[0].op == "input" and order[-1] is graph, (
+        "the input comes first in a chain, and the result last"
+    )
     check_order(order[:1000], order[999])
 
 
@@ -552,7 +571,7 @@ def test_evaluate_computes_shared_parts_once(monkeypatch):
 @exercise("evaluate")
 def test_evaluate_where_ways_double(monkeypatch):
     calls = count_calls(monkeypatch, "+")
-    assert day04.evaluate(ladder(20), x=1.0) == 2.0**20
+    assert day04.evaluate(ladder(20), x=1.0) == 2.0**20, "20 doublings of 1 make 2^20"
     assert len(calls) == 20, f"20 additions were computed {len(calls)} times"
 
 
@@ -569,7 +588,7 @@ def test_evaluate_a_deep_chain(rng):
 def test_evaluate_starts_afresh_each_time(rng):
     graph = day04.parse("3 * x")
     x = rng.normal(2)
-    assert day04.evaluate(graph, x=1) == 3.0
+    assert day04.evaluate(graph, x=1) == 3.0, "3 * x at x = 1 is 3"
     assert day04.evaluate(graph, x=2) == 6.0, "the second call does not give its own value"
     close(day04.evaluate(graph, x=x), 3 * x, name="3 * x")
     three = next(node for node in all_nodes(graph) if node.op == "number")
@@ -582,19 +601,29 @@ def test_evaluate_starts_afresh_each_time(rng):
 @exercise("evaluate")
 def test_evaluate_names_missing_and_unknown_inputs():
     graph = day04.parse("a * bb + ccc")
-    for given, wrong in [({"a": 1, "ccc": 1}, "bb"), ({"bb": 1}, "ccc"), ({"bb": 1}, "a")]:
-        with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
-            day04.evaluate(graph, **given)
-            pytest.fail(f"evaluated without {wrong}")
-    with pytest.raises(ValueError, match="dddd"):
-        day04.evaluate(graph, a=1, bb=2, ccc=3, dddd=4)
-        pytest.fail("an input that the graph does not have was taken")
+    everything = {"a": 1, "bb": 2, "ccc": 3}
+    for given, wrong in [
+        ({"a": 1, "ccc": 1}, ["bb"]),
+        ({"bb": 1}, ["a", "ccc"]),
+        (everything | {"dddd": 4}, ["dddd"]),
+    ]:
+        names = ", ".join(given)
+        with pytest.raises(ValueError) as caught:
+            got = day04.evaluate(graph, **given)
+            pytest.fail(f"a * bb + ccc was given values for {names}, and came out as {got}")
+        for name in wrong:
+            assert re.search(rf"\b{name}\b", str(caught.value)), (
+                f"a * bb + ccc was given values for {names}; the message does not name {name}: "
+                f"{caught.value}"
+            )
 
 
 @exercise("evaluate")
 def test_evaluate_an_input_of_any_name():
     graph = day04.parse("graph + inputs * self")
-    assert day04.evaluate(graph, graph=1.0, inputs=2.0, self=3.0) == 7.0
+    assert day04.evaluate(graph, graph=1.0, inputs=2.0, self=3.0) == 7.0, (
+        "graph + inputs * self, where these are 1, 2 and 3, is 7"
+    )
 
 
 @exercise("evaluate")
@@ -602,7 +631,8 @@ def test_evaluate_refuses_a_cycle():
     node = day04.Node("+", (leaf(), leaf()))
     node.operands = (node.operands[0], node)
     with pytest.raises(ValueError):
-        day04.evaluate(node, x=1.0)
+        got = day04.evaluate(node, x=1.0)
+        pytest.fail(f"a node that is computed from itself has the value {got}")
 
 
 # to_dot ---------------------------------------------------------------------------------------
@@ -631,7 +661,9 @@ def read(dot):
 @exercise("to_dot")
 def test_dot_of_each_kind_of_node():
     vertices, edges = read(day04.to_dot(day04.parse("2 - Δw")))
-    assert sorted(vertices.values()) == [("-", "box"), ("2", "plain"), ("Δw", "ellipse")]
+    assert sorted(vertices.values()) == [("-", "box"), ("2", "plain"), ("Δw", "ellipse")], (
+        f"the nodes of 2 - Δw are drawn as {sorted(vertices.values())}"
+    )
     name = {label: vertex for vertex, (label, _) in vertices.items()}
     assert name["-"] == "v2", "the result comes last in the order, so it is v2"
     assert sorted(edges) == sorted([(name["2"], 0, "v2"), (name["Δw"], 1, "v2")]), (
@@ -649,7 +681,9 @@ def test_dot_of_random_graphs(rng):
         assert set(vertices) == set(name.values()), f"{len(vertices)} of {len(order)} nodes"
         for node in order:
             kind = {"input": (node.name, "ellipse"), "number": (f"{node.number:g}", "plain")}
-            assert vertices[name[node]] == kind.get(node.op, (node.op, "box"))
+            assert vertices[name[node]] == kind.get(node.op, (node.op, "box")), (
+                f"{node} is drawn as {vertices[name[node]]}"
+            )
         wanted = [(name[o], i, name[n]) for n in order for i, o in enumerate(n.operands)]
         assert sorted(edges) == sorted(wanted), "an edge is missing, or runs the wrong way"
 
@@ -662,7 +696,9 @@ def test_dot_shows_both_uses():
 
 @exercise("to_dot")
 def test_dot_of_a_single_input():
-    assert read(day04.to_dot(leaf("y"))) == ({"v0": ("y", "ellipse")}, [])
+    assert read(day04.to_dot(leaf("y"))) == ({"v0": ("y", "ellipse")}, []), (
+        f"an input y alone is drawn as {day04.to_dot(leaf('y'))}"
+    )
 
 
 @exercise("to_dot", seconds=20)

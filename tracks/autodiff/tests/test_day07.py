@@ -1,5 +1,6 @@
 """Day 7: gradient checks must find what is wrong, and accuse nothing else."""
 
+import contextlib
 import math
 import warnings
 
@@ -36,6 +37,15 @@ def waves(rng, *shape):
     return lambda x: np.sum(w * np.sin(x)), lambda x: w * np.cos(x)
 
 
+@contextlib.contextmanager
+def silent():
+    """No numpy warning may be shown."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    assert not caught, f"numpy's warning was shown: {caught[0].message}"
+
+
 def planted(df, index, error=1e-4):
     """df with one entry off by ``error`` of its size."""
 
@@ -52,7 +62,7 @@ def not_accused(check, what):
         f"{what}: a right gradient is called wrong; claimed {check.claimed[check.wrong]}, "
         f"measured {check.measured[check.wrong]}, unsure {check.unsure[check.wrong]}"
     )
-    assert check.ok is True
+    assert check.ok is True, f"{what}: nothing is wrong, and ok is {check.ok!r}"
 
 
 # relative_error -------------------------------------------------------------------------------
@@ -95,8 +105,7 @@ def test_relative_error_of_what_is_not_finite():
     a = [inf, -inf, inf, inf, 1.0, nan, 1.0, nan, 0.0, nan, 2.0]
     b = [inf, -inf, -inf, 1.0, -inf, nan, nan, 1.0, 0.0, inf, 1.0]
     expected = [0.0, 0.0, inf, inf, inf, inf, inf, inf, 0.0, inf, 0.5]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with silent():
         got = day07.relative_error(a, b)
         shielded = day07.relative_error(a, b, inf)
     assert got.tolist() == expected, f"a = {a}, b = {b} gave {got}"
@@ -151,7 +160,7 @@ def test_a_planted_error_is_found(error, rng):
             f"entry {index} is off by {error:g}, x is of size {scale:g}; called wrong: "
             f"{np.flatnonzero(check.wrong).tolist()}"
         )
-        assert check.ok is False
+        assert check.ok is False, f"something is wrong, and ok is {check.ok!r}"
 
 
 @exercise("check_gradient")
@@ -166,8 +175,12 @@ def test_wrong_claims_of_every_kind_are_found(rng):
         "twice as much": 2 * df(x),
     }.items():
         assert np.all(day07.check_gradient(f, lambda _, c=claim: c, x).wrong), f"{name} passed"
-    assert np.all(day07.check_gradient(np.prod, lambda x: np.zeros(2), np.ones(2)).wrong)
-    assert day07.check_gradient(lambda x: 0.0, np.ones_like, np.ones(3)).wrong.all()
+    assert np.all(day07.check_gradient(np.prod, lambda x: np.zeros(2), np.ones(2)).wrong), (
+        "the claim 0 for the product of (1, 1) passed"
+    )
+    assert day07.check_gradient(lambda x: 0.0, np.ones_like, np.ones(3)).wrong.all(), (
+        "the claim 1 for a function that is 0 everywhere passed"
+    )
     check = day07.check_gradient(lambda x: 0.0, np.zeros_like, np.ones(3))
     assert not check.wrong.any() and check.checkable.all(), "f is 0 everywhere, and so its slopes"
 
@@ -177,8 +190,12 @@ def test_the_tolerance_counts(rng):
     x = rng.uniform(5, low=0.5, high=1.0)
     f, df = waves(rng, 5)
     wrong = planted(df, slice(None), 1e-3)
-    assert day07.check_gradient(f, wrong, x, tolerance=1e-2).ok
-    assert day07.check_gradient(f, wrong, x, tolerance=1e-4).wrong.all()
+    assert day07.check_gradient(f, wrong, x, tolerance=1e-2).ok, (
+        "slopes that are off by 1e-3 are right with a tolerance of 1e-2"
+    )
+    assert day07.check_gradient(f, wrong, x, tolerance=1e-4).wrong.all(), (
+        "slopes that are off by 1e-3 are wrong with a tolerance of 1e-4"
+    )
     check = day07.check_gradient(f, df, x, 1e-14)
     assert not check.checkable.any(), "no measured slope is sure to 14 digits"
 
@@ -272,23 +289,33 @@ def test_rounding_is_not_accused(offset, rng):
 
 @exercise("check_gradient")
 def test_edges_of_the_domain():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with silent():
         check = day07.check_gradient(
             lambda x: np.sqrt(x[0]) + x[1] ** 2, lambda x: [0.0, 2 * x[1]], [0.0, 3.0]
         )
         assert check.unsure[0] == np.inf, "sqrt has no value left of 0, so nothing was measured"
-        assert check.wrong.tolist() == [False, False] and check.checkable.tolist() == [False, True]
+        assert check.wrong.tolist() == [False, False] and check.checkable.tolist() == [
+            False,
+            True,
+        ], (
+            f"sqrt(x0) + x1² at (0, 3): the first slope can't be checked, the second is right; "
+            f"wrong is {check.wrong}, checkable {check.checkable}"
+        )
         check = day07.check_gradient(
             lambda x: np.sqrt(x[0]) + x[1] ** 2, lambda x: [np.nan, 2.001 * x[1]], [0.0, 3.0]
         )
         assert check.wrong.tolist() == [False, True], f"wrong is {check.wrong}"
         for f in (lambda x: np.inf, lambda x: np.nan, lambda x: np.exp(1e3 + x[0])):
             check = day07.check_gradient(f, np.ones_like, [1.0])
-            assert check.unsure == np.inf and not check.wrong and not check.checkable
+            assert check.unsure == np.inf and not check.wrong and not check.checkable, (
+                f"f is inf, nan or too large: unsure {check.unsure}, wrong {check.wrong}, "
+                f"checkable {check.checkable}"
+            )
         # log has no value at the far point behind, but has at the near one
         check = day07.check_gradient(lambda x: np.log(x[0]), lambda x: 1 / x, [0.7 * H])
-        assert check.unsure == np.inf and not check.wrong
+        assert check.unsure == np.inf and not check.wrong, (
+            f"log has no value at x - h: unsure {check.unsure}, wrong {check.wrong}"
+        )
 
 
 @exercise("check_gradient")
@@ -301,7 +328,9 @@ def test_calls_and_points(rng):
         assert len(df.arguments) == 1, f"df was called {len(df.arguments)} times"
         for kept in (f, df):
             for argument, copy in zip(kept.arguments, kept.copies, strict=True):
-                assert type(argument) is np.ndarray and argument.dtype == np.float64
+                assert type(argument) is np.ndarray and argument.dtype == np.float64, (
+                    f"f or df was given {argument!r}, not an array of float64"
+                )
                 assert np.array_equal(argument, copy), "an array that f kept was changed later"
                 assert argument.flags.writeable, "an array of f's own can be written to"
         assert len({id(a) for a in f.arguments}) == 25, "f was given one array several times"
@@ -344,7 +373,9 @@ def test_measured_and_unsure_by_the_formulas(rng):
         )
         measured = (near - before) / h
         noise = EPS * here * 400 / h
-        assert abs(check.measured[i] - measured) <= noise
+        assert abs(check.measured[i] - measured) <= noise, (
+            f"measured is {check.measured[i]}, by the formula {measured}"
+        )
         unsure = abs((4 * near - 3 * here - far) - (3 * here - 4 * before + behind)) / h
         unsure += abs((far - behind) / (2 * h) - measured) + 8 * EPS * far / h
         assert abs(check.unsure[i] - unsure) <= 4 * noise, (
@@ -369,7 +400,9 @@ def test_checkable_looks_at_the_largest_entry():
     check = day07.check_gradient(
         lambda x: abs(x[0]) + (np.inf if x[1] > 0 else 0.0), lambda x: [1.0, 0.0], [0.0, 0.0]
     )
-    assert not check.checkable.any()
+    assert not check.checkable.any(), (
+        f"one slope is at a kink, of the other nothing is known: checkable is {check.checkable}"
+    )
 
 
 @exercise("check_gradient")
@@ -404,8 +437,12 @@ def test_shapes_that_are_wrong():
         with pytest.raises(ValueError):
             day07.check_gradient(f, np.ones_like, np.ones(3))
             pytest.fail("f returned an array, and was taken for a number")
-    assert day07.check_gradient(np.sum, np.ones_like, np.ones((0, 2))).wrong.shape == (0, 2)
-    assert day07.check_gradient(lambda x: x[0] ** 2, lambda x: [2 * x[0]], [3]).checkable.all()
+    assert day07.check_gradient(np.sum, np.ones_like, np.ones((0, 2))).wrong.shape == (0, 2), (
+        "the result for an x of shape (0, 2) has that shape"
+    )
+    assert day07.check_gradient(lambda x: x[0] ** 2, lambda x: [2 * x[0]], [3]).checkable.all(), (
+        "x0² at the whole number 3 can be checked"
+    )
 
 
 # random_direction_check -----------------------------------------------------------------------
@@ -419,7 +456,10 @@ def test_directions_of_right_and_wrong_gradients(shape, rng):
     for directions in (1, 5):
         check = day07.random_direction_check(f, df, x, generator(rng), directions)
         not_accused(check, f"{directions} directions")
-        assert check.wrong.shape == check.checkable.shape == (directions,)
+        assert check.wrong.shape == check.checkable.shape == (directions,), (
+            f"{directions} directions gave arrays of the shapes {check.wrong.shape} and "
+            f"{check.checkable.shape}"
+        )
         for name in ("claimed", "measured", "unsure"):
             dtype = getattr(check, name).dtype
             assert dtype == np.float64, f"{name} should be float64, and is {dtype}"
@@ -436,7 +476,9 @@ def test_directions_of_right_and_wrong_gradients(shape, rng):
 def test_directions_cost_no_more_for_many_entries(rng):
     x = rng.uniform(20_000, low=0.5, high=1.0)
     f, df = Kept(lambda x: x @ x), Kept(lambda x: 2 * x)
-    assert day07.random_direction_check(f, df, x, generator(rng), 2).ok
+    assert day07.random_direction_check(f, df, x, generator(rng), 2).ok, (
+        "the right gradient of x·x for 20 000 entries is called wrong"
+    )
     assert len(f.arguments) == 9, f"f was called {len(f.arguments)} times for 2 directions"
     assert len(df.arguments) == 1, f"df was called {len(df.arguments)} times"
 
@@ -458,7 +500,9 @@ def test_directions_move_every_entry_by_its_size(rng):
         assert size.min() < 1.2 and size.max() > 1.8, "all entries move by about the same"
         ahead = np.sum(move > 0)
         assert 100 < ahead < 300, f"{ahead} of 400 entries move upwards: signs should be random"
-        assert abs(np.mean(move)) < 0.5
+        assert abs(np.mean(move)) < 0.5, (
+            f"the mean move is {np.mean(move):.2f}: signs should be random"
+        )
     firsts = [far[0], next(m for m in far if not np.allclose(np.abs(m), np.abs(far[0]), 1e-3))]
     agree = np.mean(np.sign(firsts[0]) == np.sign(firsts[1]))
     assert 0.3 < agree < 0.7, "the directions are not drawn one by one"
@@ -519,6 +563,7 @@ def test_directions_pass_the_tolerance_on_and_take_lists(rng):
     for wrong in (lambda x: np.ones((2, 1)), lambda x: np.ones(3), lambda x: 1.0):
         with pytest.raises(ValueError):
             day07.random_direction_check(np.sum, wrong, np.ones(2), generator(rng))
+            pytest.fail(f"df returned the shape {np.shape(wrong(0))} for an x of shape (2,)")
 
 
 # find_wrong_entry -----------------------------------------------------------------------------
@@ -544,16 +589,22 @@ def test_the_search_halves(rng):
     x = rng.uniform(n, low=-1.0, high=1.0)
     index = int(rng.integers(0, n))
     counted, claim = Kept(f), Kept(planted(df, index, 0.01))
-    assert day07.find_wrong_entry(counted, claim, x, generator(rng)) == (index,)
+    assert day07.find_wrong_entry(counted, claim, x, generator(rng)) == (index,), (
+        f"the wrong entry, {index} of {n}, was not found"
+    )
     calls = len(counted.arguments)
     assert calls <= 13 + 26 * 8, f"f was called {calls} times to find one of {n} entries"
     assert len(claim.arguments) == 1, f"df was called {len(claim.arguments)} times"
     for argument, copy in zip(counted.arguments, counted.copies, strict=True):
-        assert argument.shape == (n,) and argument.dtype == np.float64
+        assert argument.shape == (n,) and argument.dtype == np.float64, (
+            f"f was given an array of shape {argument.shape} and dtype {argument.dtype}"
+        )
         assert np.array_equal(argument, copy), "an array that f kept was changed later"
         assert np.abs(argument - x).max() < 1e-3, "f was called far from x"
     counted = Kept(f)
-    assert day07.find_wrong_entry(counted, df, x, generator(rng)) is None
+    assert day07.find_wrong_entry(counted, df, x, generator(rng)) is None, (
+        "nothing is wrong, and an entry was accused"
+    )
     assert len(counted.arguments) == 13, (
         f"f was called {len(counted.arguments)} times; one check of all entries is enough"
     )
@@ -606,14 +657,19 @@ def test_the_search_takes_a_tolerance_and_no_entries(rng):
     f, df = waves(rng, 6)
     x = rng.uniform(6, low=-1.0, high=1.0)
     wrong = planted(df, 4, 1e-3)
-    assert day07.find_wrong_entry(f, wrong, x, generator(rng), tolerance=1e-2) is None
-    assert day07.find_wrong_entry(f, wrong, x, generator(rng), tolerance=1e-4) == (4,)
+    assert day07.find_wrong_entry(f, wrong, x, generator(rng), tolerance=1e-2) is None, (
+        "entry 4 is off by 1e-3: right with a tolerance of 1e-2"
+    )
+    assert day07.find_wrong_entry(f, wrong, x, generator(rng), tolerance=1e-4) == (4,), (
+        "entry 4 is off by 1e-3: wrong with a tolerance of 1e-4"
+    )
     none = day07.find_wrong_entry(lambda x: 1.0, np.zeros_like, np.ones((0, 3)), generator(rng))
     assert none is None, "an x of size 0 has no wrong entry"
     got = day07.find_wrong_entry(lambda x: x[0] * x[1], lambda x: [x[1], 1], [2, 3], generator(rng))
     assert got == (1,), f"the slope of x0 x1 in x1 is 2 at (2, 3), 1 was claimed; found {got}"
     with pytest.raises(ValueError):
-        day07.find_wrong_entry(np.sum, lambda x: np.ones((6, 1)), x, generator(rng))
+        got = day07.find_wrong_entry(np.sum, lambda x: np.ones((6, 1)), x, generator(rng))
+        pytest.fail(f"df returned the shape (6, 1) for an x of shape (6,), and {got} came back")
 
 
 # forward_or_reverse ---------------------------------------------------------------------------
@@ -634,7 +690,7 @@ def test_the_cheaper_mode():
     ]:
         got = day07.forward_or_reverse(n, m)
         assert got == (mode, cost), f"{n} inputs and {m} outputs: {got}"
-        assert isinstance(got, day07.Choice)
+        assert isinstance(got, day07.Choice), f"a {type(got).__name__} came back, not a Choice"
 
 
 @exercise("forward_or_reverse")

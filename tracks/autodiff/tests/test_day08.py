@@ -5,6 +5,7 @@ import re
 import stat
 import sys
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -46,19 +47,21 @@ def edges_of(nodes):
 
 @exercise("Value")
 @pytest.mark.parametrize(
-    "data", [2, 2.0, True, np.float64(2.0), np.float32(2.0), np.int64(2), float("inf")]
+    "data",
+    [2, 2.0, True, np.float64(2.0), np.float32(2.0), np.int64(2), Fraction(1, 4), float("inf")],
+    ids=repr,
 )
 def test_value_holds_a_float(data):
     value = day08.Value(data)
     assert type(value.data) is float, f"{data!r} is kept as a {type(value.data).__name__}"
-    assert value.data == data
+    assert value.data == data, f"Value({data!r}) holds {value.data}"
     assert type(value.grad) is float and value.grad == 0.0, f"grad starts as {value.grad!r}"
     found = (value.parents, value.op, value.label, value._backward)
     assert found == ((), "", "", None), f"parents, op, label, _backward start as {found}"
 
 
 @exercise("Value")
-@pytest.mark.parametrize("data", ["2", None, 2j, [2.0], np.ones(1)])
+@pytest.mark.parametrize("data", ["2", None, 2j, [2.0], np.ones(1)], ids=repr)
 def test_value_refuses_what_is_no_real_number(data):
     with pytest.raises(TypeError):
         made = day08.Value(data)
@@ -69,7 +72,8 @@ def test_value_refuses_what_is_no_real_number(data):
 def test_value_refuses_a_value():
     inner = day08.Value(1.0)
     with pytest.raises(TypeError):
-        day08.Value(inner)
+        made = day08.Value(inner)
+        pytest.fail(f"a Value of a Value was made, and holds {made.data!r}")
 
 
 @exercise("Value")
@@ -88,8 +92,12 @@ def test_value_takes_any_iterable_of_parents():
     value = day08.Value(3.0, given, "+")
     given.append(a)
     assert value.parents == (a, b), "a list that changes later changes the parents"
-    assert isinstance(value.parents, tuple)
-    assert day08.Value(3.0, (p for p in (b, a)), "+").parents == (b, a)
+    assert isinstance(value.parents, tuple), (
+        f"parents are kept as a {type(value.parents).__name__}, not a tuple"
+    )
+    assert day08.Value(3.0, (p for p in (b, a)), "+").parents == (b, a), (
+        "the parents of a generator were not kept"
+    )
 
 
 @exercise("Value")
@@ -97,11 +105,15 @@ def test_value_fills_its_slots():
     a = day08.Value(1.0)
     calls = []
     value = day08.Value(2.0, (a,), "exp", calls.append, "e")
-    assert (value.op, value.label, value.parents) == ("exp", "e", (a,))
+    assert (value.op, value.label, value.parents) == ("exp", "e", (a,)), (
+        f"op, label, parents are {value.op!r}, {value.label!r}, {value.parents}"
+    )
     value._backward(0.5)
     assert calls == [0.5], "backward is kept as it was given"
     value.label, value.grad = "loss", 1.0
-    assert (value.label, value.grad) == ("loss", 1.0)
+    assert (value.label, value.grad) == ("loss", 1.0), (
+        "label and grad were set, and do not hold what was set"
+    )
 
 
 @exercise("Value")
@@ -109,8 +121,10 @@ def test_values_are_told_apart_by_identity(rng):
     number = float(rng.normal())
     a, b = day08.Value(number), day08.Value(number)
     assert a != b and a == a, "two values that hold the same number are two values"
-    assert len({a, b}) == 2 and len({a, a}) == 1
-    assert a not in [b]
+    assert len({a, b}) == 2 and len({a, a}) == 1, (
+        "two values that hold the same number are two elements of a set, and one value is one"
+    )
+    assert a not in [b], "a value is found in a list that holds another one of the same number"
     before = hash(a)
     a.data, a.grad = number + 1.0, 2.0
     assert hash(a) == before, "the hash changed with the data: a would be lost in its set"
@@ -135,9 +149,13 @@ def test_subclasses_make_their_own(rng):
 
     a, b = Later(5), Later(float(rng.normal()))
     c = a - b
-    assert type(c) is Later and not hasattr(c, "__dict__")
+    assert type(c) is Later and not hasattr(c, "__dict__"), (
+        f"a later class's value is a {type(c).__name__}, or carries a dictionary"
+    )
     c._backward(2.0)
-    assert (a.grad, b.grad) == (2.0, -2.0)
+    assert (a.grad, b.grad) == (2.0, -2.0), (
+        f"the local backward of a - b left the grads {a.grad} and {b.grad}"
+    )
 
 
 @exercise("Value")
@@ -165,7 +183,7 @@ def test_repr(rng):
     ]:
         assert repr(made) == wanted, f"shown as {made!r}, not as {wanted}"
     a.grad = -1.5
-    assert repr(a) == "Value(data=2.0, grad=-1.5)"
+    assert repr(a) == "Value(data=2.0, grad=-1.5)", f"shown as {a!r}, after its grad became -1.5"
 
 
 @exercise("Value")
@@ -177,7 +195,7 @@ def test_repr_of_a_deep_graph_is_short():
 @exercise("trace")
 def test_trace_of_a_single_value():
     a = day08.Value(1.0)
-    assert day08.trace(a) == ([a], [])
+    assert day08.trace(a) == ([a], []), f"the trace of a number typed in is {day08.trace(a)}"
 
 
 @exercise("trace")
@@ -232,7 +250,9 @@ def test_trace_visits_shared_values_once():
 def test_trace_of_a_deep_chain():
     root = chain(DEPTH)
     nodes, edges = day08.trace(root)
-    assert (len(nodes), len(edges)) == (DEPTH + 2, 2 * DEPTH)
+    assert (len(nodes), len(edges)) == (DEPTH + 2, 2 * DEPTH), (
+        f"{len(nodes)} nodes and {len(edges)} edges; there are {DEPTH + 2} and {2 * DEPTH}"
+    )
 
 
 @exercise("trace")
@@ -250,7 +270,9 @@ def test_trace_changes_nothing(rng):
 @exercise("count_nodes")
 def test_count_nodes(rng):
     made = random_graph(rng, 30)
-    assert day08.count_nodes(made[-1]) == len(made)
+    assert day08.count_nodes(made[-1]) == len(made), (
+        f"of {len(made)} nodes {day08.count_nodes(made[-1])} were counted"
+    )
     for op in ("", "+", "-", "*", "max", "sum", "no such operator"):
         wanted = sum(node.op == op for node in made)
         got = day08.count_nodes(made[-1], op=op)
@@ -260,14 +282,22 @@ def test_count_nodes(rng):
 @exercise("count_nodes")
 def test_count_nodes_of_a_single_value():
     a = day08.Value(0.0)
-    assert (day08.count_nodes(a), day08.count_nodes(a, ""), day08.count_nodes(a, "+")) == (1, 1, 0)
+    assert (day08.count_nodes(a), day08.count_nodes(a, ""), day08.count_nodes(a, "+")) == (
+        1,
+        1,
+        0,
+    ), "a number typed in is one node, is typed in, and no sum"
 
 
 @exercise("count_nodes")
 def test_count_nodes_of_a_deep_chain():
     root = chain(DEPTH)
-    assert day08.count_nodes(root) == DEPTH + 2
-    assert day08.count_nodes(root, "+") == DEPTH
+    assert day08.count_nodes(root) == DEPTH + 2, (
+        f"of {DEPTH + 2} nodes {day08.count_nodes(root)} were counted"
+    )
+    assert day08.count_nodes(root, "+") == DEPTH, (
+        f"of {DEPTH} sums {day08.count_nodes(root, '+')} were counted"
+    )
 
 
 NODE = re.compile(r'  (v\d+) \[label="((?:[^"\\]|\\.)*)"\];')
@@ -297,10 +327,18 @@ def test_draw_the_example():
     nodes, edges = read(day08.draw(day08.Value(-6.0, (a, b), "*", label="d")))
     name = {rows[0]: v for v, rows in nodes.items()}
     assert name["d"] == "v0", "the root is v0"
-    assert nodes["v0"] == ["d", "*", "data -6", "grad 0"]
-    assert nodes[name["a"]] == ["a", "data 2", "grad 0"]
-    assert nodes[name["b"]] == ["b", "data -3", "grad 0"]
-    assert sorted(edges) == sorted([(name["a"], 0, "v0"), (name["b"], 1, "v0")])
+    assert nodes["v0"] == ["d", "*", "data -6", "grad 0"], (
+        f"the root is drawn with the lines {nodes['v0']}"
+    )
+    assert nodes[name["a"]] == ["a", "data 2", "grad 0"], (
+        f"a is drawn with the lines {nodes[name['a']]}"
+    )
+    assert nodes[name["b"]] == ["b", "data -3", "grad 0"], (
+        f"b is drawn with the lines {nodes[name['b']]}"
+    )
+    assert sorted(edges) == sorted([(name["a"], 0, "v0"), (name["b"], 1, "v0")]), (
+        f"a * b is drawn with the edges {edges}"
+    )
 
 
 @exercise("draw")
@@ -310,10 +348,14 @@ def test_draw_numbers_nodes_as_trace_does(rng):
         node.label, node.grad = f"n{number}", float(rng.normal())
     found = day08.trace(made[-1])
     nodes, edges = read(day08.draw(made[-1]))
-    assert set(nodes) == {f"v{i}" for i in range(len(made))}
+    assert set(nodes) == {f"v{i}" for i in range(len(made))}, (
+        f"{len(made)} nodes are drawn as {sorted(nodes)}"
+    )
     for number, node in enumerate(found.nodes):
         rows = [node.label, node.op, f"data {node.data:.4g}", f"grad {node.grad:.4g}"]
-        assert nodes[f"v{number}"] == [row for row in rows if row]
+        assert nodes[f"v{number}"] == [row for row in rows if row], (
+            f"{node!r} is drawn with the lines {nodes[f'v{number}']}"
+        )
     number = {node: f"v{i}" for i, node in enumerate(found.nodes)}
     wanted = [(number[e.parent], e.position, number[e.child]) for e in found.edges]
     assert sorted(edges) == sorted(wanted), "an edge is missing, or runs the wrong way"
@@ -324,7 +366,9 @@ def test_draw_rounds_long_numbers():
     a = day08.Value(1 / 3)
     a.grad = -12345.678
     nodes, _ = read(day08.draw(a))
-    assert nodes == {"v0": ["data 0.3333", "grad -1.235e+04"]}
+    assert nodes == {"v0": ["data 0.3333", "grad -1.235e+04"]}, (
+        f"1/3 with a grad of -12345.678 is drawn as {nodes}"
+    )
 
 
 @exercise("draw")
@@ -348,7 +392,7 @@ def test_draw_of_a_deep_chain():
 @exercise("draw")
 def test_draw_gives_the_same_text_twice(rng):
     root = random_graph(rng, 20)[-1]
-    assert day08.draw(root) == day08.draw(root)
+    assert day08.draw(root) == day08.draw(root), "two drawings of one graph differ"
 
 
 @exercise("draw")
@@ -368,17 +412,22 @@ def test_draw_writes_an_svg_with_graphviz(tmp_path, monkeypatch):
 def test_draw_without_graphviz(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     root = day08.Value(1.0)
-    with pytest.warns(UserWarning, match="graphviz"):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         dot = day08.draw(root, tmp_path / "graph.svg")
+    assert any("graphviz" in str(warning.message) for warning in caught), (
+        "without graphviz there is no file, and no warning says so"
+    )
     assert dot == day08.draw(root), "the text is returned, with or without graphviz"
-    assert not (tmp_path / "graph.svg").exists()
+    assert not (tmp_path / "graph.svg").exists(), "a file was written without graphviz"
 
 
 @exercise("draw")
 def test_draw_writes_only_when_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         day08.draw(day08.Value(1.0))
+    assert not caught, f"no file was asked for, and a warning was shown: {caught[0].message}"
     assert not list(tmp_path.iterdir()), "a file was written that nobody asked for"

@@ -140,7 +140,9 @@ def takes_numbers(cls, op):
             pair = (3.0, float(number)) if place else (float(number), 3.0)
             share = 2.0 * slopes(op, *pair)[1 - place]
             close(a.grad - before, share, scale=20.0, name=f"the gradient share of a in {text}")
-    assert f(cls(3.0), 2).parents[1] is not f(cls(3.0), 2).parents[1]
+    assert f(cls(3.0), 2).parents[1] is not f(cls(3.0), 2).parents[1], (
+        f"a {op} 2 twice: both results have one and the same Value for the 2"
+    )
 
 
 def leaves_other_things_alone(cls, op):
@@ -173,7 +175,7 @@ def asks_the_other_operand(cls, op):
             f"a {op} other raised TypeError ({error}) although other has an operator for it: "
             "Python asks the other side only if the first one lets it"
         ) from error
-    assert answer == "asked"
+    assert answer == "asked", f"a {op} other gave {answer!r}: other was not asked"
     reflected = {"+": "__radd__", "-": "__rsub__", "*": "__rmul__", "/": "__rtruediv__"}[op]
     assert getattr(cls(1.0), reflected)(Other()) is NotImplemented, (
         f"{reflected} of something that is no number has to leave the matter to Python"
@@ -262,7 +264,7 @@ def test_operand_makes_values_of_numbers(number):
         got = day09.operand(number, like)
         assert got is not NotImplemented, f"{number!r} was not taken for a number"
         assert type(got) is type(like), f"{number!r} became a {type(got).__name__}"
-        assert type(got.data) is float
+        assert type(got.data) is float, f"{number!r} is kept as a {type(got.data).__name__}"
         assert kept(got) == (float(number), 0.0, (), "", "", None), f"{number!r} became {got!r}"
         assert got is not day09.operand(number, like), "two numbers typed in became one object"
         assert kept(like) == before, "the other operand was changed"
@@ -343,10 +345,12 @@ def test_sum_leaves_no_circle():
 def test_pythons_sum_works(rng):
     values = [day09.Sum(x) for x in numbers(rng, 6)]
     total = sum(values)
-    assert type(total) is day09.Sum
+    assert type(total) is day09.Sum, f"the sum of six Sums is a {type(total).__name__}"
     close(total.data, sum(v.data for v in values), scale=4.0, terms=6)
     backward(total)
-    assert [v.grad for v in values] == [1.0] * 6
+    assert [v.grad for v in values] == [1.0] * 6, (
+        f"the gradients of the summands are {[v.grad for v in values]}"
+    )
 
 
 @exercise("Sum")
@@ -385,6 +389,16 @@ def test_product_hands_out_shares(rng):
 @exercise("Product")
 def test_product_adds_to_what_is_there(rng):
     adds_to_what_is_there(day09.Product, "*", rng)
+
+
+@exercise("Product")
+def test_product_with_a_factor_of_zero():
+    a, b = day09.Product(0.0), day09.Product(2.0)
+    (a * b)._backward(math.inf)
+    assert a.grad == math.inf and math.isnan(b.grad), (
+        f"0 * 2 for a gradient of inf: the shares are inf · 2 = inf and inf · 0 = nan, handed out "
+        f"were {a.grad} and {b.grad}"
+    )
 
 
 @exercise("Product")
@@ -502,7 +516,9 @@ def test_a_difference_is_no_reflection(rng):
     x, y = numbers(rng, 2)
     a, b = day09.Difference(x), day09.Difference(y)
     there, back = a - b, b - a
-    assert there.data == -back.data and there.parents == back.parents[::-1]
+    assert there.data == -back.data and there.parents == back.parents[::-1], (
+        f"a - b is {there!r} of {there.parents}, b - a is {back!r} of {back.parents}"
+    )
     there._backward(1.0)
     assert (a.grad, b.grad) == (1.0, -1.0), f"a - b handed out {a.grad} and {b.grad}"
     back._backward(1.0)
@@ -594,17 +610,19 @@ def test_quotients_of_extreme_numbers(x, y, shares):
 
 @exercise("Value")
 @pytest.mark.parametrize(
-    "pair, text",
+    "left, right, kinds, text",
     [
-        ((day09.Value(2.5), day09.Value(0.0)), "2.5 / 0.0"),
-        ((day09.Value(-1.0), 0), "-1.0 / 0.0"),
-        ((7, day09.Value(0)), "7.0 / 0.0"),
-        ((day09.Value(0.0), -0.0), "0.0 / -0.0"),
+        (2.5, 0.0, "Values", "2.5 / 0.0"),
+        (-1.0, 0, "Value and number", "-1.0 / 0.0"),
+        (7, 0, "number and Value", "7.0 / 0.0"),
+        (0.0, -0.0, "Value and number", "0.0 / -0.0"),
     ],
 )
-def test_division_by_zero_is_named(pair, text):
+def test_division_by_zero_is_named(left, right, kinds, text):
     with pytest.raises(ZeroDivisionError) as caught:
-        made = pair[0] / pair[1]
+        made = (left if kinds == "number and Value" else day09.Value(left)) / (
+            right if kinds == "Value and number" else day09.Value(right)
+        )
         pytest.fail(f"{text} gave {made!r}")
     assert text in str(caught.value), f"{text} raised the message {str(caught.value)!r}"
 
@@ -616,7 +634,9 @@ def test_numpys_numbers_on_the_left():
         for number in (np.float64(2.0), np.float32(2.0), np.int64(2)):
             c = f(number, a)
             assert type(c) is day09.Value, f"{number!r} {op} a is {c!r}"
-            assert (c.data, c.op, c.parents[1]) == (f(2.0, 4.0), op, a)
+            assert (c.data, c.op, c.parents[1]) == (f(2.0, 4.0), op, a), (
+                f"{number!r} {op} a with a = 4 is {c!r} of {c.parents}"
+            )
 
 
 @exercise("Value")
@@ -685,7 +705,9 @@ def test_random_programs_agree_with_torch(rng):
         mine = [day09.Value(x) for x in inputs]
         made = run(program, mine)
         values = [v for v in made if isinstance(v, day09.Value)]
-        assert len(values) == len(tensors)
+        assert len(values) == len(tensors), (
+            f"of {len(tensors)} results of {program} only {len(values)} are Values"
+        )
         got, wanted = np.array([v.data for v in values]), np.array([t.item() for t in tensors])
         largest = np.abs(wanted).max()
         close(got, wanted, scale=largest, terms=100, name=f"the values of {program}")
@@ -703,4 +725,6 @@ def test_day_8_draws_it():
     a = day09.Value(3.0, label="a")
     y = 2 / a - a
     assert day08.count_nodes(y) == 4, f"2 / a - a has {day08.count_nodes(y)} nodes"
-    assert [day08.count_nodes(y, op) for op in ("/", "-", "")] == [1, 1, 2]
+    assert [day08.count_nodes(y, op) for op in ("/", "-", "")] == [1, 1, 2], (
+        "2 / a - a is made of one quotient, one difference and two numbers"
+    )

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import math
 import sys
 
 import hypothesis
@@ -104,7 +105,9 @@ def test_zero_grad_of_any_iterable(kind, rng):
     for value, grad in zip(values, numbers(rng, 5), strict=True):
         value.grad = grad
     before = [kept(v) for v in values]
-    assert day11.zero_grad(kind(values)) is None
+    assert day11.zero_grad(kind(values)) is None, (
+        "zero_grad changes the values, and returns nothing"
+    )
     grads = [v.grad for v in values]
     assert grads == [0.0] * 5, f"the grads of five values in a {kind.__name__} are now {grads}"
     assert all(type(grad) is float for grad in grads), f"the grads are {grads}: floats are wanted"
@@ -118,7 +121,7 @@ def test_zero_grad_of_a_few():
     for value in (a, b, c):
         value.grad = 7.0
     day11.zero_grad([])
-    assert [v.grad for v in (a, b, c)] == [7.0] * 3
+    assert [v.grad for v in (a, b, c)] == [7.0] * 3, "zero_grad of no values changed some"
     day11.zero_grad([c])
     got = [v.grad for v in (a, b, c)]
     assert got == [7.0, 7.0, 0.0], f"only c was to be cleared, the grads are {got}"
@@ -149,7 +152,7 @@ def check_order(order, nodes, root):
 @exercise("topological_order")
 def test_order_of_a_single_value():
     a = day11.Value(1.0)
-    assert day11.topological_order(a) == [a]
+    assert day11.topological_order(a) == [a], "the order of a number typed in is that number"
 
 
 @exercise("topological_order")
@@ -235,7 +238,7 @@ def test_order_of_shared_ladders():
     for _ in range(16):
         ladder.append(Counting.__new__(Counting))
         given[ladder[-1]] = (ladder[-2], ladder[-2])
-    assert len(day11.topological_order(ladder[-1])) == 17
+    assert len(day11.topological_order(ladder[-1])) == 17, "a ladder of 17 nodes has an order of 17"
     assert len(read) <= 10 * 17, (
         f"the parents of 17 nodes were read {len(read)} times: is a node visited once for every "
         "way that leads to it?"
@@ -253,7 +256,9 @@ def test_order_of_a_deep_chain():
             root = day08.Value(0.0, (root, step) if first else (step, root), "+")
         order = day11.topological_order(root)
         place = {node: i for i, node in enumerate(order)}
-        assert len(order) == len(place) == DEPTH + 2
+        assert len(order) == len(place) == DEPTH + 2, (
+            f"{len(order)} nodes, {len(place)} different ones, are listed, of {DEPTH + 2}"
+        )
         assert all(place[p] < place[node] for node in order for p in node.parents), (
             "a node stands before a parent of its own"
         )
@@ -267,9 +272,13 @@ def test_order_of_a_wide_graph():
     middle = [day08.Value(1.0, (leaf, leaves[0]), "f") for leaf in leaves]
     root = day08.Value(1.0, middle, "f")
     order = day11.topological_order(root)
-    assert len(order) == 60_001 and order[-1] is root
+    assert len(order) == 60_001 and order[-1] is root, (
+        f"{len(order)} nodes are listed, of 60001, or the root is not the last"
+    )
     place = {node: i for i, node in enumerate(order)}
-    assert all(place[p] < place[node] for node in order for p in node.parents)
+    assert all(place[p] < place[node] for node in order for p in node.parents), (
+        "a node stands before a parent of its own"
+    )
 
 
 @exercise("topological_order")
@@ -294,7 +303,7 @@ def test_backward_of_random_graphs(rng):
             leaves, inner, told = random_graph(rng, size)
             wanted = derivatives(leaves, inner)
             told.calls.clear()
-            assert inner[-1].backward() is None
+            assert inner[-1].backward() is None, "backward fills grads, and returns nothing"
             reached = set(day08.trace(inner[-1]).nodes)
             for node in reached:
                 assert node.grad == wanted[node], (
@@ -303,7 +312,9 @@ def test_backward_of_random_graphs(rng):
                 )
             called = [label for label, _ in told.calls]
             assert len(called) == len(set(called)), "a node's _backward was called twice"
-            assert set(called) == {node.label for node in inner if node in reached}
+            assert set(called) == {node.label for node in inner if node in reached}, (
+                f"of the nodes with a _backward only {sorted(called)} handed on"
+            )
             for label, grad in told.calls:
                 node = next(node for node in inner if node.label == label)
                 assert grad == wanted[node], (
@@ -429,6 +440,17 @@ def test_backward_calls_each_backward_once():
     assert calls == [-1.0], f"the backward of a leaf was called with {calls}, not once with -1"
     (probe * probe + root).backward()
     assert calls == [-1.0, -1.0 + 5.0], f"after a second pass it was called with {calls}"
+
+
+@exercise("Value")
+def test_backward_hands_on_a_gradient_of_zero():
+    """0 · inf is nan: where the chain rule has no answer, 0 is a wrong one."""
+    a = day11.Value(0.0)
+    (a.sqrt() * 0.0).backward()
+    assert math.isnan(a.grad), (
+        "sqrt(a) * 0 at a = 0: the root gets the gradient 0.0 and has an infinite slope, and "
+        f"0 · inf is nan; a.grad is {a.grad}"
+    )
 
 
 @exercise("Value")
@@ -617,7 +639,9 @@ def test_accumulate_clears_what_was_there(rng):
     first = day11.accumulate(loss, [w, b], samples)
     once = w.grad, b.grad
     assert max(map(abs, once)) < 90.0, "what was in the grads before is still there"
-    assert day11.accumulate(loss, (v for v in (w, b)), samples) == first
+    assert day11.accumulate(loss, (v for v in (w, b)), samples) == first, (
+        "the same samples, with the parameters in a generator, gave another mean"
+    )
     assert (w.grad, b.grad) == once, "a second call with the same samples left other gradients"
 
 
@@ -640,7 +664,7 @@ def test_accumulate_calls_loss_once_a_sample_in_order():
 
     day11.accumulate(loss, [w], ("a", "bc", "def"))
     assert seen == ["a", "bc", "def"], f"loss was called with {seen}"
-    assert w.grad == 2.0
+    assert w.grad == 2.0, f"the mean of w, 2w and 3w has the slope 2, not {w.grad}"
     day11.accumulate(lambda x: w * float(x), [w], np.array([1.0, 4.0]))
     assert w.grad == 2.5, f"samples in an array: the gradient is {w.grad}, not 2.5"
 
@@ -689,7 +713,7 @@ def test_accumulate_lets_graphs_go():
     finally:
         gc.enable()
     graph = counts[1] - counts[0]
-    assert len(counts) == 30
+    assert len(counts) == 30, f"loss was called {len(counts)} times for 30 samples"
     assert max(counts) - counts[0] <= max(graph, 24), (
         f"before sample 1 there are {counts[0]} references to the parameter, before sample 30 "
         f"there are {counts[-1]}: the graphs of earlier samples are still alive"

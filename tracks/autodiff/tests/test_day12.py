@@ -304,7 +304,9 @@ def test_one_node(name):
     assert type(y) is day12.Value, f"{name} of a Value makes a {type(y).__name__}"
     assert y.parents == (leaf,), f"the parents are {y.parents}, not the one argument"
     assert y.op == name, f"the op is {y.op!r}"
-    assert type(y.data) is float and y.grad == 0.0
+    assert type(y.data) is float and y.grad == 0.0, (
+        f"{name} of a Value left the data {y.data!r} and the grad {y.grad!r}"
+    )
     assert leaf.grad == 0.0 and leaf.data == 0.7, "the call itself changes its input"
 
 
