@@ -50,8 +50,12 @@ ARG TORCH_INDEX=
 RUN --mount=type=bind,source=requirements.txt,target=/tmp/requirements.txt \
     --mount=type=cache,id=mlsys-102-pip,target=/var/cache/pip,uid=1000,gid=1000,mode=0777 \
     python3 -m venv /opt/venv \
-    && PIP_CACHE_DIR=/var/cache/pip /opt/venv/bin/pip install --disable-pip-version-check \
-        ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -r /tmp/requirements.txt \
+    && export PIP_CACHE_DIR=/var/cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    && if [ -n "${TORCH_INDEX}" ]; then \
+        /opt/venv/bin/pip install --no-deps --index-url "${TORCH_INDEX}" \
+            "$(grep '^torch==' /tmp/requirements.txt)"; \
+    fi \
+    && /opt/venv/bin/pip install -r /tmp/requirements.txt \
     && echo "${WORKSPACE}" > "$(/opt/venv/bin/python -c \
         'import sysconfig; print(sysconfig.get_path("purelib"))')/mlsys_102.pth"
 

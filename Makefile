@@ -18,12 +18,12 @@ endif
 .PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress report update watch image shell lint
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## / { printf "make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@$(or $(PYTHON),python3) -m harness.screen.help $(firstword $(MAKEFILE_LIST))
 
-triton pytorch autodiff: $(READY) ## DAY=7 [IMPL= PRIOR= EX= SEED= DEVICE=]: grade a day
+triton pytorch autodiff: $(READY) ## DAY=7 [EX= V=1 DEBUG=1 IMPL= PRIOR= SEED= DEVICE=]: grade a day; without DAY, the track's days
 	@$(HARNESS) $@
 
-mine: $(READY) ## [TRACK=]: grade every day that you have started
+mine: $(READY) ## [TRACK= V=1]: grade every day that you have started
 	@$(HARNESS) $@
 
 lesson: $(READY) ## TRACK= DAY=: the day's lesson in the terminal
@@ -32,7 +32,7 @@ lesson: $(READY) ## TRACK= DAY=: the day's lesson in the terminal
 next: $(READY) ## grade the first day that is not finished
 	@$(HARNESS) $@
 
-watch: $(READY) ## [TRACK= DAY=]: regrade on every save; keys h r n b q
+watch: $(READY) ## [TRACK= DAY=]: regrade on every save; keys h r p n b q
 	@$(HARNESS) $@
 
 hint: $(READY) ## TRACK= DAY= [EX=]: the next hint, one deeper each time
@@ -65,7 +65,7 @@ test-all: $(READY) ## the project's whole suite: references, stubs, bugs, the ha
 verify: $(READY) ## [TRACK= DAY=]: prove days: stubs fail, references pass, bugs are rejected
 	@$(HARNESS) $@
 
-xray: $(READY) ## DAY= [EX= ARCH=sm_80,sm_90 IMPL=]: what the compiler makes of your kernels
+xray: $(READY) ## DAY= [EX= V=1 ARCH=sm_80,sm_90 IMPL=]: what the compiler makes of your kernels
 	@$(HARNESS) $@
 
 bench: $(READY) ## [TRACK= DAY= AGAINST= QUICK=1 COMPARE=a,b]: times beside the reference and peers
@@ -93,4 +93,5 @@ lint: ## scripts, Dockerfiles, workflows (Python: ruff and mypy)
 	@python3 harness/setup.py .venv $(TORCH)
 
 existing-environment:
-	@$(PYTHON) harness/setup.py --check
+	@command -v "$(PYTHON)" >/dev/null || { echo "PYTHON=$(PYTHON) is no program: give the path of a Python, or unset PYTHON and make sets up .venv." >&2; exit 3; }
+	@$(PYTHON) harness/setup.py --check $(origin PYTHON)

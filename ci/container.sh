@@ -49,7 +49,10 @@ run() {
     elif [ "$(engine)" = podman ]; then
         arguments+=(--userns keep-id)
     fi
-    [ "$variant" = cpu ] || mapfile -t -O "${#arguments[@]}" arguments < <(gpu_arguments)
+    if [ "$variant" != cpu ]; then
+        # no mapfile: macOS has bash 3.2
+        while IFS= read -r argument; do arguments+=("$argument"); done < <(gpu_arguments)
+    fi
     [ ! -t 0 ] || arguments+=(--tty)
     exec "$(engine)" run "${arguments[@]}" "mlsys-102:$variant" "${@:-bash}"
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The GPU job: the timers and every reference on the real GPU, then the quick benches, beside those of the last run.
+# The GPU job: every day proved on the real GPU, what the harness measures there, then the quick benches,
+# alone, beside those of the last run.
 #
 #   ci/gpu.sh                   in the image where an engine is here, else in .venv
 #   PYTHON=python3 ci/gpu.sh    in an environment that exists (the image's own, a runner's)
+#   WORKERS=4 ci/gpu.sh         so many processes at a time, instead of one for each core that memory allows
 #   LAST=bench.json ci/gpu.sh   the result to compare with: by default .harness/gpu/last.json
 #
-# No GPU is an error here: DEVICE=cuda keeps the job from going green on the interpreter. What it found
-# is kept in .harness/gpu.
+# The workers share the GPU, or have one each where there are several. No GPU is an error here:
+# DEVICE=cuda keeps the job from going green on the interpreter. What it found is kept in .harness/gpu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ci/container.lib.sh
@@ -25,12 +27,20 @@ fi
 mkdir -p .harness/gpu
 last=${LAST:-.harness/gpu/last.json}
 status=0
+stage() { # name, command …: how long it took, beside what it said
+    local name=$1 began=$SECONDS
+    shift
+    "$@" 2>&1 | tee ".harness/gpu/$name.txt" || status=1
+    echo "$name: $((SECONDS - began)) s" | tee -a .harness/gpu/times.txt
+}
 
+: >.harness/gpu/times.txt
 "$PYTHON" -m harness doctor | tee .harness/gpu/doctor.txt
-"$PYTHON" -m pytest -q tests/bench/test_on_gpu.py 2>&1 | tee .harness/gpu/timers.txt || status=1
-"$PYTHON" -m harness verify 2>&1 | tee .harness/gpu/verify.txt || status=1
-"$PYTHON" -m harness bench --quick --impl solution --output .harness/gpu/bench.json 2>&1 |
-    tee .harness/gpu/bench.txt || status=1
+workers=${WORKERS:-$("$PYTHON" -c "from harness.cli.test_all import _workers; print(_workers('auto'))")}
+stage verify "$PYTHON" -m pytest -q -n "$workers" --dist load --durations=8 tests/content tests/gpu
+# Times are only true alone.
+stage timers "$PYTHON" -m pytest -q tests/bench/test_on_gpu.py tests/measure
+stage bench "$PYTHON" -m harness bench --quick --impl solution --output .harness/gpu/bench.json
 if [ -f "$last" ] && [ -f .harness/gpu/bench.json ]; then
     # 1: something of this project got slower. 2: another machine, or no figure in common.
     code=0
@@ -38,4 +48,5 @@ if [ -f "$last" ] && [ -f .harness/gpu/bench.json ]; then
         tee .harness/gpu/compare.txt || code=$?
     [ "$code" != 1 ] || status=1
 fi
+cat .harness/gpu/times.txt
 exit "$status"

@@ -7,6 +7,8 @@ import importlib.util
 from pathlib import Path
 from types import CodeType
 
+from harness.curriculum.source import decoded
+
 
 class FreshLoader(importlib.machinery.SourceFileLoader):
     """Compiles the file at every import. Python's cache of compiled files takes a file of equal
@@ -14,7 +16,9 @@ class FreshLoader(importlib.machinery.SourceFileLoader):
     ``2 * x`` and saved at once, would be graded as ``3 * x``."""
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        data = self.get_data(self.path)
+        decoded(data, self.path)  # whose message names the line; Python's does not
+        return self.source_to_code(data, self.path)
 
 
 def fresh_spec(name: str, file: str | Path) -> importlib.machinery.ModuleSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 LEARNER = "learner"
@@ -44,6 +44,8 @@ class Request:
     seconds: float = 600.0
     memory_bytes: int = 0
     passthrough: bool = False
+    debug: bool = False
+    """For a debugger: nothing is captured, and no test has a time limit."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -59,7 +61,8 @@ class Event:
     """One thing that happened in a run.
 
     ``kind``: "graded" (files and device known), "collected", "started", "passed", "failed",
-    "skipped", "died" (said by the parent when a child is gone), "finished".
+    "skipped", "explained" (what is known of an exercise that fails, once its tests are done),
+    "died" (said by the parent when a child is gone), "finished".
     """
 
     kind: str
@@ -84,9 +87,15 @@ class Failure:
     file: str = ""
     line: int = 0
     says: str = ""
-    """What a known bug with the same wrong output has to say."""
+    """What explains all failing tests of the exercise; it stands with the first of them."""
+    plain: str = ""
+    """``message`` without the pattern that was seen in this test's values."""
+    pattern: str = ""
+    """The name of that pattern, or "" where none was seen."""
+    holds: list[str] | None = None
+    """The patterns that the test's values could have; None where it has no wrong values to show."""
     detail: str = ""
-    """The traceback, for ``-v``."""
+    """The traceback, for ``V=1``."""
 
 
 @dataclass
@@ -102,6 +111,9 @@ class TestResult:
     failure: Failure | None = None
     skipped: str = ""
     measures: dict[str, Any] = field(default_factory=dict)
+    printed: str = ""
+    """What a failing test printed, or the beginning of it."""
+    printed_length: int = 0
 
 
 @dataclass
@@ -186,6 +198,7 @@ def fold(request: Request, title: str, names: Iterable[str], events: Iterable[Ev
     result = DayResult(request.track, request.day, title, request.impl, request.seed)
     tests: dict[str, TestResult] = {}
     untouched: set[str] = set()
+    explained: dict[str, dict[str, Any]] = {}
     for event in events:
         data = event.data
         if event.kind == "graded":
@@ -205,21 +218,41 @@ def fold(request: Request, title: str, names: Iterable[str], events: Iterable[Ev
             test.measures = data.get("measures", {})
             test.skipped = data.get("reason", "") if event.kind == "skipped" else ""
             test.failure = Failure(**data["failure"]) if event.kind == "failed" else None
+            test.printed = data.get("printed", "")
+            test.printed_length = data.get("printed_length", 0)
         elif event.kind == "died" and event.test:
             test = tests.setdefault(event.test, TestResult(event.test, event.exercise))
             test.outcome, test.failure = "failed", Failure(**data["failure"])
         elif event.kind in ("died", "broken"):
             result.problems.append(Failure(**data["failure"]))
+        elif event.kind == "explained":
+            explained[event.exercise] = data
         elif event.kind == "finished":
             result.gpu = data.get("gpu", {})
 
     wanted = [n for n in names if not request.exercise or n == request.exercise]
     for name in wanted:
         mine = [t for t in tests.values() if t.exercise == name]
+        _keep_what_is_true_of_all(mine, explained.get(name, {}))
         result.exercises.append(
             ExerciseResult(name, _status(name, mine, untouched), mine, _total(mine))
         )
     return result
+
+
+def _keep_what_is_true_of_all(tests: list[TestResult], explained: dict[str, Any]) -> None:
+    """An explanation stays if it is one of all failing tests of the exercise; so does a pattern."""
+    failed = [t for t in tests if t.outcome in ("failed", "unfinished")]
+    failures = [t.failure for t in failed if t.failure]
+    shown = [f for f in failures if f.holds is not None]
+    for test in failed:
+        pattern = test.failure.pattern if test.failure else ""
+        if test.failure and pattern and not all(pattern in (f.holds or ()) for f in shown):
+            test.failure = replace(test.failure, message=test.failure.plain, pattern="")
+    if explained and {t.name for t in failed} == set(explained["tests"]):
+        first = next((t for t in failed if t.failure), None)
+        if first is not None and first.failure is not None:
+            first.failure = replace(first.failure, says=explained["says"])
 
 
 def _status(name: str, tests: list[TestResult], untouched: set[str]) -> Status:

@@ -24,8 +24,10 @@ def main():
             "  make PYTHON=/path/to/python3.11 …   (an environment that exists), or put it first "
             "in PATH." % sys.version_info[:2]
         )
-    if sys.argv[1:] == ["--check"]:
-        check()
+    if os.name == "nt":
+        stop("Windows alone cannot run the days: clone the project in WSL 2, and work there.")
+    if sys.argv[1:2] == ["--check"]:
+        check("environment" in sys.argv[2:])
     else:
         create(sys.argv[1], "cpu" in sys.argv[2:])
 
@@ -49,7 +51,7 @@ def create(folder, cpu):
             python = os.path.join(folder, "Scripts", "python.exe")
         install = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
         if cpu:
-            install += ["--extra-index-url", CPU_INDEX]
+            install_cpu_torch(install)
         run([*install, "-r", os.path.join(ROOT, "requirements.txt")], "installing the packages")
         add_to_path(python)
     except BaseException as error:
@@ -61,6 +63,26 @@ def create(folder, cpu):
     with open(ready, "w") as file:
         file.write("set up by harness/setup.py\n")
     print("Ready.\n", flush=True)
+
+
+def install_cpu_torch(install):
+    """torch alone comes from PyTorch's index: every other package would be looked for there as
+    well, and taken from whichever of the two has the higher version."""
+    with open(os.path.join(ROOT, "requirements.txt")) as file:
+        pinned = [line.split()[0] for line in file if line.startswith("torch==")]
+    if not pinned:
+        return
+    # A host that does not answer is asked once, and for seconds. (Without the flags pip asks it six
+    # times, and warns each time.)
+    alone = ["--no-deps", "--index-url", CPU_INDEX, "--retries", "0", "--timeout", "10", pinned[0]]
+    tried = subprocess.run([*install, *alone], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if tried.returncode:
+        said = tried.stdout.decode(errors="replace").strip().splitlines()
+        stop(
+            "TORCH=cpu: %s has no %s for this machine, or cannot be reached (%s).\n"
+            "Check the network. Behind a mirror of PyPI alone, leave TORCH=cpu out: the ordinary "
+            "build works without a GPU, too." % (CPU_INDEX, pinned[0], said[-1] if said else "")
+        )
 
 
 def add_to_path(python):
@@ -85,8 +107,10 @@ def run(command, doing):
         )
 
 
-def check():
-    """Name what the running Python lacks of requirements.txt's first section."""
+def check(exported):
+    """``exported``: PYTHON was not written in the command, but stands in the environment.
+
+    Name what the running Python lacks of requirements.txt's first section."""
     from importlib.util import find_spec
 
     lacking = []
@@ -103,9 +127,11 @@ def check():
     # What only contributors need, or what has a substitute, is no reason to refuse an environment.
     spared = ("ruff", "mypy", "watchfiles", "pylatexenc")
     lacking = [r for r in lacking if r.split("==")[0] not in spared]
+    or_else = "\nOr unset PYTHON, which your shell exports, and make sets up .venv." * exported
     if lacking:
-        stop("%s lacks %s.\nInstall: %s -m pip install %s" % (
-            sys.executable, ", ".join(lacking), sys.executable, " ".join(lacking)), 3)  # fmt: skip
+        stop("%s lacks %s.\nInstall: %s -m pip install %s%s" % (
+            sys.executable, ", ".join(lacking), sys.executable, " ".join(lacking),
+            or_else), 3)  # fmt: skip
 
 
 def applies(marker):

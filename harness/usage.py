@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -11,6 +12,24 @@ from harness.protocol import LEARNER, SOLUTION
 
 class Usage(Exception):
     """The command line asks for something that cannot be; the message says what can."""
+
+
+def need_day(command: str, track: str, day: str) -> None:
+    """Say the whole command where a part of it is missing."""
+    if not track or not day:
+        what = "Which day?" if track else "Which track and day?"
+        raise Usage(
+            f"{what} make {command} TRACK={track or 'triton'} DAY={day or 7}"
+            + ("" if track else "   (TRACK is triton, pytorch or autodiff)")
+        )
+
+
+def use_environment() -> None:
+    """Forget what a shell exports that is no size of a window: with COLUMNS=0 nothing is shown."""
+    for name in ("COLUMNS", "LINES"):
+        text = os.environ.get(name, "")
+        if not text.isdigit() or int(text) < 1:
+            os.environ.pop(name, None)
 
 
 def seed_of(text: str) -> int:

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("grading", "benching"),
     ("testing",),
     ("kernels", "measure"),
-    ("usage", "setup"),
+    ("usage", "setup", "shadows"),
     ("protocol", "imports", "curriculum"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

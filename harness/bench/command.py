@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -20,12 +21,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from harness.bench import machine
 from harness.bench.compare import show_comparison
 from harness.bench.request import BenchRequest
-from harness.bench.results import DayBench, Report, day_from, save
+from harness.bench.results import DayBench, Report, day_from, load, save
 from harness.bench.table import show
 from harness.curriculum import ROOT, Day, UnknownDay, find_day, find_track, find_tracks
 
 PASSED, FAILED, USAGE = 0, 1, 2
 LAST = Path(".harness") / "bench"
+USUAL_DAY, QUICK_DAY = 100.0, 25.0
+"""Seconds, where a day was never benched here."""
 
 
 def run_bench(
@@ -72,9 +75,13 @@ def run_bench(
         git=machine.git_state(root),
         options={"quick": quick, "against": names, "impl": impl, "seed": seed},
     )
+    if len(days) > 1:
+        console.print(_how_long(days, quick, root), markup=False)
     for one in days:
+        started = time.monotonic()
         request = BenchRequest(one.track, one.number, impl, str(root), names, quick, seed, threads)
         result = _run(request, report, console, root)
+        result.seconds = time.monotonic() - started
         report.days.append(result)
         show(result, console)
         if on_day is not None:
@@ -91,6 +98,23 @@ def benched_days(track: str | None, day: int | None, root: Path) -> list[Day]:
         return [one for one in [find_day(track, day, root)] if one.bench.exists()]
     tracks = [find_track(track, root)] if track is not None else find_tracks(root)
     return [one for found in tracks for one in found.days if one.bench.exists()]
+
+
+def _how_long(days: Sequence[Day], quick: bool, root: Path) -> str:
+    """Minutes that all will take, by what each day took here the last time."""
+    usual = QUICK_DAY if quick else USUAL_DAY
+    total = sum(_last_seconds(day, quick, root) or usual for day in days)
+    known = "by the last time" if any(_last_seconds(d, quick, root) for d in days) else "roughly"
+    return f"{len(days)} days: about {max(round(total / 60), 1)} minutes ({known})."
+
+
+def _last_seconds(day: Day, quick: bool, root: Path) -> float:
+    """What the day took when it was benched last in this way; 0 where it never was."""
+    try:
+        report = load(root / LAST / f"{day.track}_day{day.number:02}.json")
+    except ValueError:
+        return 0.0
+    return report.days[0].seconds if report.options.get("quick") == quick and report.days else 0.0
 
 
 def _run(request: BenchRequest, report: Report, console: Console, root: Path) -> DayBench:

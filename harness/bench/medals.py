@@ -33,6 +33,46 @@ def medal(result: DayBench) -> str | None:
     return "bronze"
 
 
+def next_medal(result: DayBench) -> list[str]:
+    """What keeps the next medals away, a sentence each; [] where there is none to be had."""
+    if result.problem or not result.benches or YOURS not in result.files:
+        return []
+    if result.device != "cuda" and result.track != "autodiff":
+        return []
+    won = medal(result)
+    if won is None:
+        return [f"Bronze needs every case right: {_wrong(result.benches)}."]
+    said = []
+    for name, other, bound in (("Silver", EAGER, SILVER), ("Gold", REFERENCE, GOLD)):
+        if won == "gold" or name.lower() == won:
+            continue
+        speed = "torch's speed" if other == EAGER else "the reference's speed"
+        why = "; ".join(w for w in (_missing(b, other, bound) for b in result.benches) if w)
+        said.append(f"{name} needs {bound:.2f} x {speed}: {why}.")
+    return said
+
+
+def _wrong(benches: list[BenchResult]) -> str:
+    for bench in benches:
+        for case in bench.cases:
+            if any(f.counts for f in case.figures) and not case.figure(YOURS):
+                return f"{bench.name} is not right at {case.label}"
+    return "nothing was measured"
+
+
+def _missing(bench: BenchResult, other: str, bound: float) -> str:
+    if _reaches(bench, other, bound):
+        return ""
+    compared = [case for case in bench.cases if case.ratio(YOURS, other) is not None]
+    if not compared:
+        return f"{bench.name} has no figure of {other} to compare with"
+    doubtful = [case for case in compared if case.untrusted]
+    if doubtful:
+        return f"{bench.name} is untrusted at {doubtful[0].label} ({doubtful[0].untrusted[0]})"
+    logs = [log(ratio.median) for case in compared if (ratio := case.ratio(YOURS, other))]
+    return f"{bench.name} has {exp(sum(logs) / len(logs)):.2f}"
+
+
 def _right(bench: BenchResult) -> bool:
     measured = [case for case in bench.cases if any(f.counts for f in case.figures)]
     return bool(measured) and all(case.figure(YOURS) for case in measured)

@@ -1,8 +1,9 @@
-"""Results on record: one file a machine and track, and the table in the track's README.
+"""Results on record: one file a machine and track, and the pages made from them.
 
 ``python -m harness.bench.record result.json`` puts what ``make bench`` measured into
-``tracks/<track>/benches/results/<machine>.json`` and writes the tables anew, between
-``<!-- results:begin -->`` and ``<!-- results:end -->``.
+``tracks/<track>/benches/results/<machine>.json``; without a file it only writes the pages anew: a
+row a bench in the track's README, between ``<!-- results:begin -->`` and ``<!-- results:end -->``,
+and every row, with the plots, in ``tracks/<track>/benches/results/``.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.bench.contenders import REFERENCE, YOURS
+from harness.bench.contenders import EAGER, REFERENCE, YOURS
 from harness.bench.machine import slug
-from harness.bench.results import CaseResult, DayBench, Report, load, save
+from harness.bench.results import BenchResult, CaseResult, DayBench, Report, load, save
 from harness.bench.table import rate, time_text
 from harness.curriculum import ROOT
 from harness.grading.finder import short_hash
 
 OLD = "† measured on an earlier version of this day's reference."
 COLUMN = 4  # a peer of a quarter of the cases has a column of its own
+OWN = (YOURS, REFERENCE)
+FOLDER, ALL = "benches/results", "README.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -42,13 +45,127 @@ def record(path: Path, root: Path = ROOT) -> list[Path]:
         target = root / "tracks" / track / "benches" / "results"
         target /= f"{slug(report.machine['name'])}.json"
         save(_merged(target, mine), target)
-        written.append(target)
-        readme = root / "tracks" / track / "README.md"
-        if readme.exists():
-            text = readme.read_text(encoding="utf-8")
-            readme.write_text(in_readme(text, table(recorded(root, track), root)), encoding="utf-8")
-            written.append(readme)
+        written += [target, *write_pages(root, track)]
     return written
+
+
+def write_pages(root: Path, track: str) -> list[Path]:
+    """The README's rows, the page with all of them, and the plots; returns the files written."""
+    reports = recorded(root, track)
+    if not reports:
+        return []
+    folder = root / "tracks" / track / "benches" / "results"
+    page, written = folder / ALL, []
+    title = f"# {track.capitalize()}: everything that was measured\n\n"
+    said = "Written by `python -m harness.bench.record`. How to read it: the track's README.\n\n"
+    page.write_text(f"{title}{said}{table(reports, root)}\n", encoding="utf-8")
+    written.append(page)
+    for report in reports:
+        for day in report.days:
+            for bench in day.benches:
+                written += _plot(bench, day, folder / _plot_name(report, bench, day))
+    readme = root / "tracks" / track / "README.md"
+    if readme.exists():
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(in_readme(text, overview(reports, root)), encoding="utf-8")
+        written.append(readme)
+    return written
+
+
+def _plot_name(report: Report, bench: BenchResult, day: DayBench) -> str:
+    return f"{slug(report.machine['name'])}-day{day.day:02d}-{bench.name}.svg"
+
+
+def _plot(bench: BenchResult, day: DayBench, path: Path) -> list[Path]:
+    """The scaling curve as SVG with its text as text, the same whenever it is drawn."""
+    import matplotlib
+
+    from harness.bench.plots import scaling
+
+    if not _scales(bench):
+        return []
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
+        scaling(bench, day).savefig(path, format="svg", metadata={"Date": None})
+    return [path]
+
+
+def _scales(bench: BenchResult) -> bool:
+    """Whether there is a size to draw the speed over."""
+    from harness.bench.plots import varying
+
+    return (
+        varying([case for case in bench.cases if any(f.counts for f in case.figures)]) is not None
+    )
+
+
+def overview(reports: Sequence[Report], root: Path = ROOT) -> str:
+    """A Markdown table a machine with a row a bench: its worst and its best case, and its goals."""
+    parts = []
+    for report in reports:
+        parts.append(_heading(report))
+        parts.append(
+            _line(["day", "bench", "worst share of the ceiling", "best", "against torch", "goals"])
+        )
+        parts.append(_line(["---:", "---", "---", "---", "---", "---"]))
+        old = {day.day for day in report.days if _is_old(day, root)}
+        for day in report.days:
+            for bench in day.benches:
+                name = bench.name
+                if _scales(bench):
+                    name = f"[{name}]({FOLDER}/{_plot_name(report, bench, day)})"
+                parts.append(
+                    _line([f"{day.day}{' †' * (day.day in old)}", name, *_ends(bench, day)])
+                )
+        parts.append(
+            f"\nThe name of a bench leads to its plot; all cases: [{FOLDER}]({FOLDER}/{ALL})."
+        )
+        if old:
+            parts.append(OLD)
+        missed = [
+            g for d in report.days for b in d.benches for g in b.goals if g.status == "missed"
+        ]
+        if missed:
+            parts.append("\nGoals that are missed:\n")
+            parts += [f"- {goal.bench}: {goal.text} ({goal.detail})" for goal in missed]
+        parts.append("")
+    return "\n".join(parts).rstrip("\n")
+
+
+def _ends(bench: BenchResult, day: DayBench) -> list[str]:
+    """Worst and best case by the share of the ceiling (or by speed against the first peer)."""
+    from harness.bench.table import share
+
+    found: list[tuple[float, str]] = []
+    for case in bench.cases:
+        figure = case.figure(REFERENCE)
+        if figure is None or figure.ns is None:
+            continue
+        part = share(bench, case, figure, day)
+        if part is not None:
+            found.append((part, f"{part:.0%} ({case.label})"))
+            continue
+        peers = [f.contender for f in case.figures if f.counts and f.contender not in OWN]
+        ratio = case.ratio(REFERENCE, peers[0]) if peers else None
+        said = f", {ratio.median:.2f}× {peers[0]}" if ratio else ""
+        speed = ratio.median if ratio else 1 / figure.ns.median
+        found.append((speed, f"{time_text(figure.ns.median)}{said} ({case.label})"))
+    if not found:
+        return ["–", "–", "–", "–"]
+    worst, best = min(found)[1], max(found)[1]
+    ratios = [r.median for case in bench.cases if (r := case.ratio(REFERENCE, EAGER))]
+    torch = "–"
+    if ratios:
+        low, high = f"{min(ratios):.2f}×", f"{max(ratios):.2f}×"
+        torch = low if low == high else f"{low} to {high}"
+    met = sum(goal.status == "met" for goal in bench.goals)
+    goals = f"{met} of {len(bench.goals)} met" if bench.goals else "–"
+    return [worst, "the only one" if len(found) == 1 else best, torch, goals]
+
+
+def _heading(report: Report) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in report.versions.items() if k != "python")
+    where = f"{report.machine['detail']}; {versions}; {report.when[:10]}"
+    return f"**{report.machine['name']}** ({where})\n"
 
 
 def recorded(root: Path, track: str) -> list[Report]:
@@ -63,10 +180,7 @@ def table(reports: Sequence[Report], root: Path = ROOT) -> str:
     """
     parts = []
     for report in reports:
-        versions = ", ".join(f"{k} {v}" for k, v in report.versions.items() if k != "python")
-        when = report.when[:10]
-        where = f"{report.machine['detail']}; {versions}; {when}"
-        parts.append(f"**{report.machine['name']}** ({where})\n")
+        parts.append(_heading(report))
         old = {day.day for day in report.days if _is_old(day, root)}
         names, rare = _peers(report)
         head = ["day", "bench", "case", "reference", "of its ceiling", *names]
@@ -169,8 +283,12 @@ def _line(cells: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     try:
-        for file in record(Path(sys.argv[1])):
-            print(file)
-    except (IndexError, ValueError) as wrong:
-        print(wrong if isinstance(wrong, ValueError) else __doc__, file=sys.stderr)
+        if sys.argv[1:]:
+            written = record(Path(sys.argv[1]))
+        else:
+            tracks = sorted(folder.parents[1].name for folder in ROOT.glob(f"tracks/*/{FOLDER}"))
+            written = [file for track in tracks for file in write_pages(ROOT, track)]
+        print("\n".join(map(str, written)))
+    except ValueError as wrong:
+        print(wrong, file=sys.stderr)
         raise SystemExit(2) from None

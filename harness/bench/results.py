@@ -19,6 +19,7 @@ The JSON, schema 1 (every rate is per second, every time in nanoseconds, every s
           figures[]   contender, gap | error | ns {p20, median, p80, low, high, count},
                       samples[], method, warm_up_seconds, correct, peak_bytes, launches, note
       medal           "bronze", "silver", "gold" or null
+      seconds         what the whole day took, 0 where nobody looked
 
 ``low``–``high`` enclose the true median with 95 %. Sample i of every contender of a case comes from
 the same round, so ratios are taken sample by sample.
@@ -120,6 +121,7 @@ class DayBench:
     ceilings: dict[str, Any] = field(default_factory=dict)
     benches: list[BenchResult] = field(default_factory=list)
     medal: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.text import Text
 
 from harness.bench.contenders import REFERENCE
+from harness.bench.medals import next_medal
 from harness.bench.results import BenchResult, CaseResult, DayBench, Figure
 from harness.measure.units import bytes_text
 
@@ -36,7 +38,24 @@ def show(day: DayBench, console: Console) -> None:
                 + Text(f"{goal.text}{detail}", style="default")
             )
     console.print()
+    for line in legend(day):
+        console.print(Text(line, style="dim"))
     console.print(Text(_medal_line(day)))
+    for line in next_medal(day):
+        console.print(Text(line))
+
+
+def legend(day: DayBench) -> list[str]:
+    """What the columns say: only those that the day's tables have."""
+    names = {_ceiling_name(bench) for bench in day.benches}
+    said = ["±: the bound of the time's error, with 95 %"]
+    if "% copy" in names:
+        said.append("% copy: share of the copy bandwidth above")
+    if "% matrix" in names:
+        said.append("% matrix: share of the matrix rate above")
+    said += ["vs ref: speed against the reference's, 2.00x is twice as fast"]
+    said += ["memory: the peak, beyond the inputs", "kernels: launches on a GPU"]
+    return textwrap.wrap("; ".join(said) + ".", 78)
 
 
 def ceilings_line(day: DayBench) -> str:
@@ -192,4 +211,4 @@ def _medal_line(day: DayBench) -> str:
         return "The reference alone was measured: no medal is at stake."
     if day.device != "cuda" and day.track != "autodiff":
         return "Medals are for figures from a GPU; this machine has none."
-    return "No medal: every case must be right."
+    return "No medal."

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from harness.cli.commands import Abort, App, Argument, Exit, Option
+from harness.usage import Usage, need_day, use_environment
 
-from harness.usage import Usage
+app = App("Grade, read and prove the days. `make help` lists the same commands for make.")
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Grade, read and prove the days. `make help` lists the same commands for make.",
-)
-
-Day = Annotated[str, typer.Argument(envvar="DAY", help="day number; without it, the track's days")]
-OneDay = Annotated[str, typer.Argument(envvar="DAY", help="day number")]
-Track = Annotated[str, typer.Argument(envvar="TRACK", help="triton, pytorch or autodiff")]
-SomeTrack = Annotated[str, typer.Argument(envvar="TRACK", help="all tracks without it")]
-SomeDay = Annotated[str, typer.Argument(envvar="DAY", help="all days without it")]
+Day = Annotated[str, Argument(envvar="DAY", help="day number; without it, the track's days")]
+OneDay = Annotated[str, Argument(envvar="DAY", help="day number; needed")]
+Track = Annotated[str, Argument(envvar="TRACK", help="triton, pytorch or autodiff; needed")]
+SomeTrack = Annotated[str, Argument(envvar="TRACK", help="all tracks without it")]
+SomeDay = Annotated[str, Argument(envvar="DAY", help="all days without it")]
 Impl = Annotated[
-    str, typer.Option(envvar="IMPL", help="learner, solution, or a folder of dayNN.py files")
+    str, Option(envvar="IMPL", help="learner, solution, or a folder of dayNN.py files")
 ]
 Prior = Annotated[
-    str, typer.Option(envvar="PRIOR", help="earlier days: auto, solution (references) or same")
+    str, Option(envvar="PRIOR", help="earlier days: auto, solution (references) or same")
 ]
-Exercise = Annotated[str, typer.Option("--ex", envvar="EX", help="only this exercise")]
-Seed = Annotated[str, typer.Option(envvar="SEED", help="repeat the inputs of an earlier run")]
-Device = Annotated[str, typer.Option(envvar="DEVICE", help="auto, cpu or cuda")]
-Json = Annotated[bool, typer.Option("--json", envvar="JSON", help="the result as JSON")]
-Junit = Annotated[str, typer.Option(envvar="JUNIT", help="write JUnit XML to this file")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="with tracebacks")]
-Sanitize = Annotated[
-    bool, typer.Option(envvar="SANITIZE", help="kernels on the checked interpreter")
+Exercise = Annotated[str, Option("--ex", envvar="EX", help="only this exercise")]
+Seed = Annotated[str, Option(envvar="SEED", help="repeat the inputs of an earlier run")]
+Device = Annotated[str, Option(envvar="DEVICE", help="auto, cpu or cuda")]
+Json = Annotated[bool, Option("--json", envvar="JSON", help="the result as JSON")]
+Junit = Annotated[str, Option(envvar="JUNIT", help="write JUnit XML to this file")]
+Verbose = Annotated[
+    bool, Option("-v", "--verbose", envvar="V", help="all that is left out otherwise")
 ]
-Pytest = Annotated[bool, typer.Option("--pytest", help="show pytest's own output")]
+Debug = Annotated[
+    bool, Option("--debug", help="one test, in which breakpoint() works; also DEBUG=1")
+]
+Sanitize = Annotated[bool, Option(envvar="SANITIZE", help="kernels on the checked interpreter")]
+Pytest = Annotated[bool, Option("--pytest", help="show pytest's own output")]
 
 
 def _grade_command(track: str) -> None:
@@ -56,6 +53,7 @@ def _grade_command(track: str) -> None:
         verbose: Verbose = False,
         pytest: Pytest = False,
         sanitize: Sanitize = False,
+        debug: Debug = False,
     ) -> None:
         from harness.cli import grade
 
@@ -63,9 +61,11 @@ def _grade_command(track: str) -> None:
             device = "cpu"  # the interpreter checks every access; a GPU cannot say whose it was
 
         if not day:
-            raise typer.Exit(grade.list_days(track, as_json))
+            raise Exit(grade.list_days(track, as_json))
         options = grade.Options(impl, prior, ex, seed, device, as_json, junit, verbose, pytest)
-        raise typer.Exit(grade.grade_day(track, day, options))
+        if debug or os.environ.get("DEBUG") == "1":  # other programs read DEBUG too: 1 alone counts
+            raise Exit(grade.debug_day(track, day, options))
+        raise Exit(grade.grade_day(track, day, options))
 
 
 for _track in ("triton", "pytorch", "autodiff"):
@@ -80,20 +80,22 @@ def mine(
     device: Device = "auto",
     as_json: Json = False,
     junit: Junit = "",
+    verbose: Verbose = False,
 ) -> None:
     """Grade every day that you have started."""
     from harness.cli import grade
 
-    options = grade.Options("learner", prior, "", seed, device, as_json, junit)
-    raise typer.Exit(grade.grade_mine(track, options))
+    options = grade.Options("learner", prior, "", seed, device, as_json, junit, verbose)
+    raise Exit(grade.grade_mine(track, options))
 
 
 @app.command()
-def lesson(track: Track, day: OneDay) -> None:
+def lesson(track: Track = "", day: OneDay = "") -> None:
     """Show a day's lesson in the terminal."""
+    need_day("lesson", track, day)
     from harness.cli.lesson import show_lesson
 
-    raise typer.Exit(show_lesson(track, day))
+    raise Exit(show_lesson(track, day))
 
 
 @app.command()
@@ -103,50 +105,54 @@ def watch(
     seed: Seed = "",
     device: Device = "auto",
 ) -> None:
-    """Regrade a day on every save; keys: h hint, r rerun, n next, b bench, q quit."""
+    """Regrade a day on every save; keys: h hint, r rerun, p previous, n next, b bench, q quit."""
     from harness.watch.session import watch_day
 
-    raise typer.Exit(watch_day(track, day, seed, device))
+    raise Exit(watch_day(track, day, seed, device))
 
 
 @app.command()
-def hint(track: Track, day: OneDay, ex: Exercise = "") -> None:
+def hint(track: Track = "", day: OneDay = "", ex: Exercise = "") -> None:
     """The next hint, one deeper each time."""
+    need_day("hint", track, day)
     from harness.cli.learn import show_hint
 
-    raise typer.Exit(show_hint(track, day, ex))
+    raise Exit(show_hint(track, day, ex))
 
 
 @app.command()
 def solution(
-    track: Track,
-    day: OneDay,
-    force: Annotated[bool, typer.Option("--force", envvar="FORCE")] = False,
+    track: Track = "",
+    day: OneDay = "",
+    force: Annotated[bool, Option("--force", envvar="FORCE")] = False,
 ) -> None:
     """Your answers against the reference, once the day is passed."""
+    need_day("solution", track, day)
     from harness.cli.learn import show_solution
 
-    raise typer.Exit(show_solution(track, day, force))
+    raise Exit(show_solution(track, day, force))
 
 
 @app.command()
-def reset(track: Track, day: OneDay, ex: Exercise = "") -> None:
+def reset(track: Track = "", day: OneDay = "", ex: Exercise = "") -> None:
     """Back to the stub; your version is kept."""
+    need_day("reset", track, day)
     from harness.cli.learn import reset_day
 
-    raise typer.Exit(reset_day(track, day, ex))
+    raise Exit(reset_day(track, day, ex))
 
 
 @app.command()
 def restore(
-    track: Track,
-    day: OneDay,
-    version: Annotated[str, typer.Option(envvar="VERSION", help="a number of the list")] = "",
+    track: Track = "",
+    day: OneDay = "",
+    version: Annotated[str, Option(envvar="VERSION", help="a number of the list")] = "",
 ) -> None:
     """Bring back a version that a reset replaced."""
+    need_day("restore", track, day)
     from harness.cli.learn import restore_day
 
-    raise typer.Exit(restore_day(track, day, version))
+    raise Exit(restore_day(track, day, version))
 
 
 @app.command()
@@ -154,27 +160,27 @@ def progress(as_json: Json = False) -> None:
     """What you have done: days, levels, medals, time."""
     from harness.cli.learn import show_progress
 
-    raise typer.Exit(show_progress(as_json))
+    raise Exit(show_progress(as_json))
 
 
 @app.command()
 def update(
     check: Annotated[
-        bool, typer.Option("--check", envvar="CHECK", help="say what would change, change nothing")
+        bool, Option("--check", envvar="CHECK", help="say what would change, change nothing")
     ] = False,
-    undo: Annotated[bool, typer.Option("--undo", envvar="UNDO", help="take the last back")] = False,
+    undo: Annotated[bool, Option("--undo", envvar="UNDO", help="take the last back")] = False,
     upstream: Annotated[
-        str, typer.Option(envvar="UPSTREAM", help="a git remote or address; found by itself")
+        str, Option(envvar="UPSTREAM", help="a git remote or address; found by itself")
     ] = "",
 ) -> None:
     """The project's new version, merged with your answers; nothing of yours is lost."""
     from harness.update.command import update as update_tree
 
-    raise typer.Exit(update_tree(check, undo, upstream))
+    raise Exit(update_tree(check, undo, upstream))
 
 
 @app.command(name="next")
-def next_day() -> None:
+def next_day(verbose: Verbose = False) -> None:
     """Grade the first day that is not finished."""
     from harness.cli import grade
     from harness.cli.learn import where_next
@@ -182,18 +188,18 @@ def next_day() -> None:
     found = where_next()
     if found is None:
         print("Every day is finished.")
-        raise typer.Exit(0)
-    raise typer.Exit(grade.grade_day(found[0], str(found[1]), grade.Options()))
+        raise Exit(0)
+    raise Exit(grade.grade_day(found[0], str(found[1]), grade.Options(verbose=verbose)))
 
 
 @app.command()
 def stubs(
-    check: Annotated[bool, typer.Option("--check", envvar="CHECK", help="only compare")] = False,
+    check: Annotated[bool, Option("--check", envvar="CHECK", help="only compare")] = False,
 ) -> None:
     """Write every day's stub and the tracks' tables from the references."""
     from harness.cli.stubs import write_stubs
 
-    raise typer.Exit(write_stubs(check))
+    raise Exit(write_stubs(check))
 
 
 @app.command()
@@ -203,46 +209,50 @@ def verify(
     device: Device = "auto",
     seed: Seed = "",
     as_json: Json = False,
+    says: Annotated[
+        bool, Option(envvar="SAYS", help="is each known bug told what is true of it? takes long")
+    ] = False,
 ) -> None:
     """Prove days: stubs fail, references pass, every known bug is rejected, lessons run."""
     from harness.verify.command import verify_days
 
-    raise typer.Exit(verify_days(track, day, device, seed, as_json))
+    raise Exit(verify_days(track, day, device, seed, as_json, says))
 
 
 @app.command()
 def xray(
-    track: Annotated[str, typer.Argument(envvar="TRACK")] = "triton",
+    track: Annotated[str, Argument(envvar="TRACK")] = "triton",
     day: SomeDay = "",
     ex: Exercise = "",
-    arch: Annotated[str, typer.Option(envvar="ARCH", help="sm_80,sm_90,…")] = "sm_80,sm_90",
+    arch: Annotated[str, Option(envvar="ARCH", help="sm_80,sm_90,…")] = "sm_80,sm_90",
     impl: Impl = "learner",
     prior: Prior = "auto",
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """What the compiler makes of a day's kernels, for named chips; needs no GPU."""
     from harness.cli.xray import xray_day
 
-    raise typer.Exit(xray_day(track, day, ex, arch, impl, prior, as_json))
+    raise Exit(xray_day(track, day, ex, arch, impl, prior, as_json, verbose))
 
 
 @app.command()
 def bench(
     track: SomeTrack = "",
     day: SomeDay = "",
-    against: Annotated[str, typer.Option(envvar="AGAINST", help="names of peers, a,b")] = "",
+    against: Annotated[str, Option(envvar="AGAINST", help="names of peers, a,b")] = "",
     quick: Annotated[
-        bool, typer.Option("--quick", envvar="QUICK", help="less time, wider error bounds")
+        bool, Option("--quick", envvar="QUICK", help="less time, wider error bounds")
     ] = False,
-    compare: Annotated[str, typer.Option(envvar="COMPARE", help="two result files, a,b")] = "",
+    compare: Annotated[str, Option(envvar="COMPARE", help="two result files, a,b")] = "",
     impl: Impl = "learner",
-    output: Annotated[str, typer.Option(envvar="OUT", help="write the results to this file")] = "",
+    output: Annotated[str, Option(envvar="OUT", help="write the results to this file")] = "",
 ) -> None:
     """Time your answers beside the reference and what the world would use instead."""
     from harness.cli.bench import bench_days
 
     code = bench_days(track, day, against, quick, compare, impl, output)
-    raise typer.Exit(code)
+    raise Exit(code)
 
 
 @app.command()
@@ -250,28 +260,28 @@ def mutate(
     track: SomeTrack = "",
     day: SomeDay = "",
     ex: Exercise = "",
-    jobs: Annotated[str, typer.Option(envvar="JOBS", help="mutants at a time")] = "",
-    table: Annotated[bool, typer.Option("--table", envvar="TABLE", help="docs/mutants.md")] = False,
+    jobs: Annotated[str, Option(envvar="JOBS", help="mutants at a time")] = "",
+    table: Annotated[bool, Option("--table", envvar="TABLE", help="docs/mutants.md")] = False,
     as_json: Json = False,
 ) -> None:
     """Test the tests: make small changes to the answers and see which no test notices."""
     from harness.mutate.command import mutate_days
 
-    raise typer.Exit(mutate_days(track, day, ex, jobs, as_json, table=table))
+    raise Exit(mutate_days(track, day, ex, jobs, as_json, table=table))
 
 
 @app.command()
 def report(
-    to: Annotated[str, typer.Option("--to", "--out", envvar="TO", help="the page's file")] = "",
+    to: Annotated[str, Option("--to", "--out", envvar="TO", help="the page's file")] = "",
     xray: Annotated[
-        bool, typer.Option("--xray", envvar="XRAY", help="compile what has no report yet")
+        bool, Option("--xray", envvar="XRAY", help="compile what has no report yet")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """One HTML page about your work: days, attempts, benchmarks, what the compiler made of it."""
     from harness.cli.report import write_report
 
-    raise typer.Exit(write_report(to, xray, as_json))
+    raise Exit(write_report(to, xray, as_json))
 
 
 @app.command()
@@ -279,19 +289,19 @@ def doctor(as_json: Json = False) -> None:
     """What is installed, what is wrong, and what to do about it."""
     from harness.cli.doctor import doctor as run_doctor
 
-    raise typer.Exit(run_doctor(as_json))
+    raise Exit(run_doctor(as_json))
 
 
 @app.command(name="test-all")
 def test_all(
-    workers: Annotated[str, typer.Option(envvar="WORKERS", help="how many; auto")] = "auto",
+    workers: Annotated[str, Option(envvar="WORKERS", help="how many; auto")] = "auto",
     seed: Seed = "",
     junit: Junit = "",
 ) -> None:
     """Run the project's whole suite: references, stubs, bugs, and the harness's own tests."""
     from harness.cli.test_all import run_all
 
-    raise typer.Exit(run_all(workers, seed, junit))
+    raise Exit(run_all(workers, seed, junit))
 
 
 def main() -> None:
@@ -299,13 +309,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and goes on
+    use_environment()
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except Usage as error:
         _stop(str(error), 2)
-    except typer.Exit as done:
+    except Exit as done:
         sys.exit(done.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Abort):
         _stop("stopped", 130)
     except Exception as error:
         from harness.curriculum import ROOT, CurriculumError, UnknownDay, UnknownExercise
@@ -319,7 +330,7 @@ def main() -> None:
             _stop(str(error), 3)
         if isinstance(error, OSError) and error.errno in _DISK:
             _stop(f"{error.strerror}: {error.filename or ROOT}", 3)
-        if type(error).__module__.startswith(("typer", "click")) and hasattr(error, "exit_code"):
+        if type(error).__module__.startswith("click") and hasattr(error, "exit_code"):
             if hasattr(error, "format_message"):
                 _stop(f"{error.format_message()} (python -m harness --help)", 2)
             sys.exit(error.exit_code)

@@ -126,7 +126,7 @@ def _pair() -> Finding:
 def _torch() -> Finding:
     try:
         import torch
-    except ImportError as error:
+    except Exception as error:  # a library that does not load, a file that is in the way
         return Finding("torch imports", "no", f"{error}: pip install -r requirements.txt")
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
     if torch.cuda.is_available():
@@ -265,7 +265,10 @@ def _editor() -> Finding:
     listed = ROOT / ".vscode" / "extensions.json"
     text = listed.read_text(encoding="utf-8") if listed.exists() else ""
     wanted = re.findall(r'"([\w-]+\.[\w-]+)"', text.split("unwanted")[0])
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without an entry in passwd, and no HOME
+        return Finding("VS Code", "not looked for: this user has no home folder")
     folders = [f for f in home.glob(".vscode*/extensions") if f.is_dir()]
     if not folders:
         return Finding("VS Code", "not found (not needed)")

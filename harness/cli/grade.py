@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from harness.curriculum import Day, Track, find_day, find_exercise, find_track, find_tracks
+from harness.curriculum import (
+    Day,
+    find_day,
+    find_exercise,
+    find_track,
+    find_tracks,
+    read_written,
+)
 from harness.curriculum import untouched as untouched_in
-from harness.protocol import LEARNER, DayResult, Event, Request
+from harness.progress import ProgressError, Store
+from harness.progress.store import PASSED
+from harness.protocol import LEARNER, DayResult, Request
 from harness.usage import Usage, check_choice, check_impl, seed_of
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -29,9 +44,27 @@ class Options:
 
 def grade_day(track: str, number: str, options: Options) -> int:
     day = find_day(track, number)
+    if options.device == "cuda" and day.track == "autodiff":
+        raise Usage("DEVICE=cuda: the autodiff track is numpy on the CPU, and uses no GPU.")
     request = _request(day, options)
-    result = _run(request, quiet=options.as_json)
+    from harness.run import Interrupted
+
+    try:
+        result = _run(request, quiet=options.as_json)
+    except Interrupted as stopped:
+        _report([stopped.result], options)
+        return 130
     _remember(result, request)
+    left = _left(day, result) if request.exercise and request.impl == LEARNER else None
+    _report([result], options, left)
+    return _exit_code([result])
+
+
+def debug_day(track: str, number: str, options: Options) -> int:
+    """One test, in which ``breakpoint()`` works. → 0 if it passes"""
+    from harness.cli.debug import debug
+
+    result = debug(_request(find_day(track, number), options))
     _report([result], options)
     return _exit_code([result])
 
@@ -46,36 +79,81 @@ def grade_mine(track: str, options: Options) -> int:
     results = []
     for day in days:
         request = _request(day, options)
-        results.append(_run(request, quiet=True))
+        results.append(_run(request, quiet=not options.verbose))
         _remember(results[-1], request)
-        if not options.as_json:
+        if options.verbose and not options.as_json:
+            _show([results[-1]], verbose=True)
+        elif not options.as_json:
             _line(results[-1])
+            _list_problems(results[-1])
     if options.as_json or options.junit:
-        _report(results, options)
+        _write(results, options)
     return _exit_code(results)
 
 
 def list_days(track: str, as_json: bool) -> int:
-    """The track's days, and which exercises of each have been started."""
+    """The track's days, and how far the learner is with each."""
     found = find_track(track)
+    states = [_state(day) for day in found.days]
     if as_json:
         rows = [
             {"day": d.number, "title": d.title, "exercises": [e.name for e in d.exercises],
-             "started": started(d)}
-            for d in found.days
+             "started": started(d), "state": state}
+            for d, state in zip(found.days, states, strict=True)
         ]  # fmt: skip
         print(json.dumps(rows, indent=2))
         return 0
-    _print_days(found)
+    print(f"{found.title}\n")
+    for day, state in zip(found.days, states, strict=True):
+        print(f"  {day.number:>2}  {day.title:<44} {state}")
+    print(
+        f"\nmake {found.name} DAY=1 grades a day; make lesson TRACK={found.name} DAY=1 teaches it."
+    )
     return 0
+
+
+def _state(day: Day) -> str:
+    if not day.file.exists():
+        return "file missing"
+    try:
+        left = untouched_in(
+            read_written(day.file), day.solution.read_text(encoding="utf-8"), day.file
+        )
+    except SyntaxError:
+        return "syntax error"
+    if _history(lambda store: store.levels()).get((day.track, day.number), 0) >= PASSED:
+        return "passed"
+    total = len(day.exercises)
+    return f"{total - len(left)} of {total} written" if len(left) < total else "not started"
+
+
+def _left(day: Day, result: DayResult) -> list[str]:
+    """The day's other exercises that are not known to pass: untouched, or failed when the whole
+    day was last graded."""
+    graded = {exercise.name for exercise in result.exercises}
+    attempts = _history(lambda store: {0: store.attempts(day.track, day.number)}).get(0)
+    failing = set(attempts[-1].failing) if attempts else {e.name for e in day.exercises}
+    with contextlib.suppress(SyntaxError):
+        failing |= untouched_in(
+            read_written(day.file), day.solution.read_text(encoding="utf-8"), day.file
+        )
+    return [e.name for e in day.exercises if e.name in failing - graded]
+
+
+def _history(ask: Callable[[Store], dict[K, V]]) -> dict[K, V]:
+    """What the learner's history says; nothing where it cannot be read."""
+    try:
+        return ask(Store())
+    except ProgressError:
+        return {}
 
 
 def started(day: Day) -> bool:
     """Whether the learner has changed an exercise of the day (a broken file counts)."""
     if not day.file.exists():
         return False
-    source = day.file.read_text(encoding="utf-8")
     try:
+        source = read_written(day.file)
         left = untouched_in(source, day.solution.read_text(encoding="utf-8"), day.file)
     except SyntaxError:
         return True
@@ -101,40 +179,32 @@ def _request(day: Day, options: Options) -> Request:
 
 def _run(request: Request, quiet: bool) -> DayResult:
     from harness.run import run
+    from harness.screen.waiting import Waiting
 
     if quiet or request.passthrough or not sys.stderr.isatty():
         return run(request)
-    # A line that is overwritten while the tests run; the report replaces it.
-    seen = {"total": 0, "done": 0}
-
-    def tick(event: Event) -> None:
-        if event.kind == "collected":
-            seen["total"] = max(seen["total"], len(event.data["tests"]))
-        elif event.kind in ("passed", "failed", "skipped"):
-            seen["done"] += 1
-        text = f"testing {seen['done']}/{seen['total']}" if seen["total"] else "starting"
-        sys.stderr.write(f"\r\x1b[K{text} …")
-        sys.stderr.flush()
-
-    try:
-        return run(request, on_event=tick)
-    finally:
-        sys.stderr.write("\r\x1b[K")
+    with Waiting(sys.stderr) as waiting:
+        return run(request, on_event=waiting.note)
 
 
 def _remember(result: DayResult, request: Request) -> None:
     """Keep what the learner's own file came to; a tree that cannot be written is only said."""
     if request.impl != LEARNER or request.exercise or not result.device:
         return
-    from harness.progress import ProgressError, Store
-
     try:
         Store().record(result)
     except ProgressError as error:
         print(error, file=sys.stderr)
 
 
-def _report(results: list[DayResult], options: Options) -> None:
+def _report(results: list[DayResult], options: Options, left: list[str] | None = None) -> None:
+    _write(results, options)
+    if not options.as_json:
+        _show(results, options.verbose, left)
+
+
+def _write(results: list[DayResult], options: Options) -> None:
+    """For programs: JUnit XML, JSON."""
     if options.junit:
         from harness.screen.junit import junit_xml
 
@@ -145,7 +215,9 @@ def _report(results: list[DayResult], options: Options) -> None:
     if options.as_json:
         one = len(results) == 1
         print(results[0].to_json() if one else "[" + ",\n".join(r.to_json() for r in results) + "]")
-        return
+
+
+def _show(results: list[DayResult], verbose: bool, left: list[str] | None = None) -> None:
     from rich.console import Console
 
     from harness.screen.day import show
@@ -153,7 +225,15 @@ def _report(results: list[DayResult], options: Options) -> None:
     # 80 columns where the output is no terminal, so that logs read alike everywhere
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 80
     for result in results:
-        show(result, Console(width=width, highlight=False), options.verbose)
+        show(result, Console(width=width, highlight=False), verbose, left)
+
+
+def _list_problems(result: DayResult) -> None:
+    from rich.console import Console
+
+    from harness.screen.problems import list_problems
+
+    list_problems(result, Console())
 
 
 def _line(result: DayResult) -> None:
@@ -162,28 +242,6 @@ def _line(result: DayResult) -> None:
     why = f"  {result.problems[0].message}" if result.problems else ""
     count = f"{done}/{len(result.exercises)}"
     print(f"{result.track:<9} day {result.day:>2}  {count:>5}  {word}  {result.title}{why}")
-
-
-def _print_days(track: Track) -> None:
-    print(f"{track.title}\n")
-    for day in track.days:
-        names = [e.name for e in day.exercises]
-        if day.file.exists():
-            try:
-                left = untouched_in(
-                    day.file.read_text(encoding="utf-8"),
-                    day.solution.read_text(encoding="utf-8"),
-                    day.file,
-                )
-                state = f"{len(names) - len(left)}/{len(names)} started"
-            except SyntaxError:
-                state = "syntax error"
-        else:
-            state = "file missing"
-        print(f"  {day.number:>2}  {day.title:<44} {state}")
-    print(
-        f"\nmake {track.name} DAY=1 grades a day; make lesson TRACK={track.name} DAY=1 teaches it."
-    )
 
 
 def _exit_code(results: list[DayResult]) -> int:

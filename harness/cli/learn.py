@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TypeVar
 
-from harness.cli.sides import beside
+from harness.cli.sides import compared
 from harness.curriculum import (
     ROOT,
     Day,
-    deeper_hints,
     find_day,
     find_exercise,
     generate_stub,
     read_source,
+    read_written,
     reset_exercise,
+    untouched,
 )
 from harness.progress import ProgressError, Store, keep, kept_of, put
-from harness.progress.archive import FOLDER
+from harness.progress.archive import FOLDER, Kept
+from harness.progress.store import PASSED, Attempt
 from harness.progress.summary import markdown, next_day, progress_of, screen_text
+from harness.screen.hints import hint_text
+from harness.screen.pager import columns, page
 from harness.usage import Usage
 
 T = TypeVar("T")
@@ -34,30 +38,26 @@ def show_hint(track: str, number: str, exercise: str) -> int:
     store = Store()
     name = exercise or _first_open(day, store)
     chosen = find_exercise(day, name)
-    hints = deeper_hints(day, chosen)
-    shown = _or_say(lambda: store.hints_shown(day.track, day.number, name)) or 0
-    depth = min(shown + 1, len(hints))
-    print(f"{name}, hint {depth} of {len(hints)}:\n")
-    for text in hints[:depth]:
-        print(f"  {text}")
-    if depth == len(hints):
-        print(f"\nThat was the last. make solution TRACK={track} DAY={day.number} comes next.")
-    _or_say(lambda: store.note_hint(day.track, day.number, name, depth))
+    taken = _or_say(lambda: store.hints_shown(day.track, day.number, name)) or 0
+    text, taken = hint_text(day, chosen, taken, _passed(day, store))
+    print(text)
+    _or_say(lambda: store.note_hint(day.track, day.number, name, taken))
     return 0
 
 
 def show_solution(track: str, number: str, force: bool) -> int:
     """Yours beside the reference, once the day has been passed."""
     day = find_day(track, number)
-    if not force and Store().levels().get((day.track, day.number), 0) < 2:
+    if not force and Store().levels().get((day.track, day.number), 0) < PASSED:
+        again = f"TRACK={day.track} DAY={day.number}"
         raise Usage(
-            f"{day.track} day {day.number} has not been passed yet: make hint, or FORCE=1 to look."
+            f"{day.track} day {day.number} has not been passed yet: make hint {again} helps, and "
+            f"make solution {again} FORCE=1 shows it all the same."
         )
     mine = read_source(day.file).splitlines() if day.file.exists() else []
     reference = answers_alone(read_source(day.solution).splitlines())
-    width = shutil.get_terminal_size((120, 24)).columns
-    lines = beside(mine, reference, ("yours", "reference"), width)
-    print("\n".join(lines) if lines else "Yours is the reference, line for line.")
+    lines = compared(mine, reference, ("yours", "reference"), columns(240, 80))
+    page("\n".join(lines) if lines else "Yours is the reference, line for line.")
     return 0
 
 
@@ -84,13 +84,15 @@ def reset_day(track: str, number: str, exercise: str) -> int:
     if exercise:
         find_exercise(day, exercise)
     if day.file.exists():
-        before = read_source(day.file)
-        after = reset_exercise(before, stub, exercise) if exercise else stub
+        before = day.file.read_bytes()
+        after = stub.encode("utf-8")
+        if exercise:
+            after = reset_exercise(read_source(day.file), stub, exercise).encode("utf-8")
         if before == after:
             print("Nothing to reset: it is the stub already.")
             return 0
         kept = keep(day)
-        put(day.file, after.encode("utf-8"))
+        put(day.file, after)
         print(f"{day.file.relative_to(ROOT)} is the stub again{f' ({exercise})' * bool(exercise)}.")
         print(f"Your version is kept: {kept.relative_to(ROOT)}; make restore brings it back.")
     else:
@@ -107,19 +109,44 @@ def restore_day(track: str, number: str, version: str) -> int:
         print(f"No earlier version of {day.track} day {day.number} is kept.")
         return 0
     if not version:
+        attempts = _or_say(lambda: Store().attempts(day.track, day.number)) or []
         for entry in versions:
-            print(f"  {entry.number:>2}  {entry.when}  {entry.path.relative_to(FOLDER.parent)}")
-        print(f"\nmake restore TRACK={track} DAY={day.number} VERSION=1 brings the newest back.")
+            print(f"  {entry.number:>2}  {entry.when}  {_holds(day, entry, attempts)}")
+        again = f"make restore TRACK={track} DAY={day.number} VERSION={versions[0].number}"
+        print(f"\n{again} brings the newest back. They lie in {_folder(versions)}.")
         return 0
     chosen = next((v for v in versions if str(v.number) == version), None)
     if chosen is None:
-        raise Usage(f"VERSION={version} is not kept: there are 1 to {len(versions)}.")
+        numbers = ", ".join(str(v.number) for v in reversed(versions))
+        raise Usage(f"VERSION={version} is not kept: there are {numbers}.")
     content = chosen.path.read_bytes()
-    if day.file.exists() and day.file.read_bytes() != content:
+    if day.file.exists() and day.file.read_bytes() not in (content, _stub(day)):
         keep(day)
     put(day.file, content)
     print(f"{day.file.relative_to(ROOT)} is the version of {chosen.when} again.")
     return 0
+
+
+def _folder(versions: list[Kept]) -> str:
+    return str(versions[0].path.parent.relative_to(FOLDER.parent.parent))
+
+
+def _stub(day: Day) -> bytes:
+    return generate_stub(read_source(day.solution), day.solution).encode("utf-8")
+
+
+def _holds(day: Day, version: Kept, attempts: list[Attempt]) -> str:
+    """What a kept version came to when it was graded, or else how much of it is written."""
+    total = len(day.exercises)
+    digest = hashlib.sha256(version.path.read_bytes()).hexdigest()
+    graded = [a for a in attempts if a.hash and digest.startswith(a.hash)]
+    if graded:
+        return f"{graded[-1].passed} of {graded[-1].total} passed"
+    try:
+        left = untouched(read_written(version.path), read_source(day.solution), version.path)
+    except SyntaxError:
+        return "syntax error"
+    return f"{total - len(left)} of {total} written, not graded"
 
 
 def show_progress(as_json: bool) -> int:
@@ -138,6 +165,11 @@ def show_progress(as_json: bool) -> int:
 
 def where_next() -> tuple[str, int] | None:
     return next_day(Store())
+
+
+def _passed(day: Day, store: Store) -> bool:
+    levels = _or_say(store.levels) or {}
+    return levels.get((day.track, day.number), 0) >= PASSED
 
 
 def _first_open(day: Day, store: Store) -> str:

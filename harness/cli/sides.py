@@ -1,32 +1,43 @@
-"""Two texts beside each other, as ``sdiff`` shows them, with line numbers."""
+"""Two texts against each other, with line numbers: side by side, or one below the other."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from itertools import zip_longest
 
 CONTEXT = 3
 GAP = "⋯"
+COLUMN = 60
+"""Characters from which a column is wide enough to set long lines of code in it."""
 
 Row = tuple[int | None, str, str, int | None, str]
 """Line and text on the left, "|" "<" ">" or " " between, line and text on the right."""
 
 
-def beside(left: list[str], right: list[str], names: tuple[str, str], width: int = 80) -> list[str]:
+def compared(
+    left: list[str], right: list[str], names: tuple[str, str], width: int = 80
+) -> list[str]:
     """The stretches that differ, with some lines around them; [] where nothing does.
 
-    ``|`` stands between lines that differ, ``<`` and ``>`` beside one that only one side has. A
-    line that is too long goes on below itself: no end is cut off.
+    Side by side where the columns are wide enough for the code, else one below the other. A line
+    that is too long goes on below itself, broken between words: no end is cut off.
     """
+    groups = list(_groups(left, right))
     column = max((width - 13) // 2, 16)
-    lines: list[str] = []
+    longest = max(
+        (len(text) for rows in groups for row in rows for text in (row[1], row[4])), default=0
+    )
+    if longest <= column or column >= COLUMN:
+        return _beside(groups, names, column)
+    return _below(groups, names, width)
+
+
+def _groups(left: list[str], right: list[str]) -> Iterator[list[Row]]:
     matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
     for group in matcher.get_grouped_opcodes(CONTEXT):
-        lines.append(GAP if lines else _line(None, names[0], " ", None, names[1], column))
-        for row in _rows(left, right, group):
-            lines += _wrapped(row, column)
-    return [line.rstrip() for line in lines]
+        yield list(_rows(left, right, group))
 
 
 def _rows(
@@ -36,26 +47,68 @@ def _rows(
         for i, j in zip_longest(range(a, b), range(c, d)):
             mark = " " if tag == "equal" else ">" if i is None else "<" if j is None else "|"
             mine, theirs = ("" if i is None else left[i]), ("" if j is None else right[j])
-            yield _number(i), mine, mark, _number(j), theirs
+            yield _number(i), mine.expandtabs(4), mark, _number(j), theirs.expandtabs(4)
 
 
 def _number(index: int | None) -> int | None:
     return None if index is None else index + 1
 
 
-def _wrapped(row: Row, column: int) -> Iterator[str]:
-    i, mine, mark, j, theirs = row
-    parts = zip_longest(_pieces(mine, column), _pieces(theirs, column), fillvalue="")
-    for number, (one, other) in enumerate(parts):
-        if number:
-            i = j = None
-        yield _line(i, one, mark, j, other, column)
-
-
-def _pieces(text: str, column: int) -> list[str]:
-    text = text.expandtabs(4)
-    return [text[at : at + column] for at in range(0, len(text), column)] or [""]
+def _beside(groups: list[list[Row]], names: tuple[str, str], column: int) -> list[str]:
+    """``|`` stands between lines that differ, ``<`` and ``>`` beside one that only one side has."""
+    lines: list[str] = []
+    for rows in groups:
+        lines.append(GAP if lines else _line(None, names[0], " ", None, names[1], column))
+        for i, mine, mark, j, theirs in rows:
+            parts = zip_longest(_pieces(mine, column), _pieces(theirs, column), fillvalue="")
+            for at, (one, other) in enumerate(parts):
+                first = at == 0
+                lines.append(
+                    _line(i if first else None, one, mark, j if first else None, other, column)
+                )
+    return [line.rstrip() for line in lines]
 
 
 def _line(i: int | None, one: str, mark: str, j: int | None, other: str, column: int) -> str:
     return f"{i or '':>4} {one:<{column}} {mark} {j or '':>4} {other}"
+
+
+def _below(groups: list[list[Row]], names: tuple[str, str], width: int) -> list[str]:
+    """``<`` marks a line of the left text, ``>`` one of the right; lines of both have no mark."""
+    lines = [f"< {names[0]}", f"> {names[1]}"]
+    for rows in groups:
+        lines.append(GAP)
+        left: list[str] = []
+        right: list[str] = []
+        for i, mine, mark, j, theirs in rows:
+            if mark == " ":
+                lines += [*left, *right, *_marked(" ", i, mine, width)]
+                left, right = [], []
+                continue
+            if i is not None:
+                left += _marked("<", i, mine, width)
+            if j is not None:
+                right += _marked(">", j, theirs, width)
+        lines += [*left, *right]
+    return lines
+
+
+def _marked(mark: str, number: int | None, text: str, width: int) -> list[str]:
+    pieces = _pieces(text, max(width - 7, 16))
+    heads = [f"{mark} {number or '':>4} ", *[" " * 7] * len(pieces)]
+    return [f"{head}{piece}".rstrip() for head, piece in zip(heads, pieces, strict=False)]
+
+
+def _pieces(text: str, column: int) -> list[str]:
+    """``text`` in lines of ``column`` characters at most, broken between words where possible;
+    what goes on is set in as deep as the line itself, and four more."""
+    deep = len(text) - len(text.lstrip())
+    indent = " " * min(deep + 4, column // 2)
+    pieces: list[str] = []
+    while len(text) > column:
+        cut = max((m.end() for m in re.finditer(r"\S +", text[: column + 1])), default=0)
+        cut = cut if cut > max(deep, len(indent)) else column
+        pieces.append(text[:cut].rstrip())
+        text = indent + text[cut:]
+        deep = len(indent)
+    return [*pieces, text]

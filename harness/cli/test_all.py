@@ -23,7 +23,7 @@ def run_all(workers: str, seed: str, junit: str) -> int:
     if junit:
         command += [f"--junitxml={junit}"]
     environment = {**os.environ, "SEED": seed or "0"}
-    for name in ("IMPL", "PRIOR", "EX", "TRACK", "DAY"):
+    for name in ("IMPL", "PRIOR", "EX", "TRACK", "DAY", "PYTEST_PLUGINS", "PYTEST_ADDOPTS"):
         environment.pop(name, None)  # a learner's settings do not reach the project's own proof
     status = subprocess.call(command, cwd=ROOT, env=environment)
     return 0 if status == 0 else 1

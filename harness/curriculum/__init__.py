@@ -17,7 +17,7 @@ from harness.curriculum.docstring import DayDoc, parse_docstring
 from harness.curriculum.errors import ROOT, CurriculumError, UnknownDay, UnknownExercise
 from harness.curriculum.hints import deeper_hints, hints_for
 from harness.curriculum.markers import Answer, Exercise, exercises_of
-from harness.curriculum.source import read_source, write_source
+from harness.curriculum.source import read_source, read_written, write_source
 from harness.curriculum.splice import reset_exercise
 from harness.curriculum.stubs import generate_stub, unfinished, untouched
 from harness.curriculum.tables import curriculum_table, update_readme
@@ -49,6 +49,7 @@ __all__ = [
     "parse_docstring",
     "read_doc",
     "read_source",
+    "read_written",
     "reset_exercise",
     "unfinished",
     "untouched",

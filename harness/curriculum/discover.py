@@ -120,7 +120,7 @@ def find_day(track: str, number: int | str, root: Path = ROOT) -> Day:
     Raises UnknownDay, with the days that there are.
     """
     found = find_track(track, root)
-    match = re.fullmatch(r"(?:day_?)?([0-9]+)(?:\.py)?", str(number).strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(?:day_?)?(-?[0-9]+)(?:\.py)?", str(number).strip(), re.IGNORECASE)
     if not match:
         raise UnknownDay(f"DAY={number} is not a number: {track} has days {_ranges(found.days)}")
     for day in found.days:

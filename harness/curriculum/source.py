@@ -71,6 +71,21 @@ def read_source(path: Path) -> str:
         raise CurriculumError(path, line, "this is not UTF-8 text: save it as UTF-8") from error
 
 
+def read_written(path: Path) -> str:
+    """What a learner has written. SyntaxError, with the line, where it is no UTF-8 text: a broken
+    file like any other."""
+    return normalised(decoded(path.read_bytes(), str(path)))
+
+
+def decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"the byte 0x{data[error.start]:02x} is not UTF-8 text: save the file as UTF-8"
+        raise SyntaxError(message, (name, line, 1, None)) from None
+
+
 def write_source(path: Path, text: str) -> None:
     """Write ``text`` with its line endings as they are."""
     path.write_bytes(text.encode("utf-8"))

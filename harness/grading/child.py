@@ -33,7 +33,8 @@ def grade(request: Request, descriptor: int) -> int:
     test_file = request.test_file or str(Day(request.track, request.day).tests)
     arguments = [test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=no"]
     arguments += [f"--hypothesis-seed={request.seed}", "-p", "_hypothesis_pytestplugin"]
-    arguments += ["-p", "timeout"]
+    arguments += ["-s", "--no-summary", "-p", "no:warnings"] if request.debug else ["-p", "timeout"]
+    arguments += ["-p", "harness.grading.plugin"]  # a test file elsewhere has no conftest.py
     for plugin_name in UNUSED:
         arguments += ["-p", f"no:{plugin_name}"]
     if request.first_failure:

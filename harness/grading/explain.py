@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import traceback
+from dataclasses import replace
 from types import TracebackType
 
 import pytest
 
+from harness.grading import raised
 from harness.grading.finder import MissingDay
 from harness.grading.graded import GradedDay
 from harness.grading.guard import Refused
+from harness.grading.limits import OutOfTime
 from harness.protocol import Failure, Reason
 
 # After one of these every later CUDA call of the process fails, whoever makes it.
 _DEAD_CONTEXT = re.compile(
-    r"CUDA error: (an illegal memory access|misaligned address|device-side assert|"
-    r"unspecified launch failure|an illegal instruction|invalid program counter)"
+    r"(?:CUDA error|Triton Error \[CUDA\]): (an illegal memory access|misaligned address|"
+    r"device-side assert|unspecified launch failure|an illegal instruction|invalid program counter)"
 )
 
 
@@ -26,13 +29,20 @@ def context_is_dead(error: BaseException) -> bool:
 
 def failure_of(error: BaseException, graded: GradedDay, tb: TracebackType | None = None) -> Failure:
     """The failure that ``error``, raised in a test of ``graded`` or at its import, amounts to."""
-    error = _innermost(error)
-    reason, message = _words(error, graded)
-    message = "\n".join(filter(None, [getattr(error, "unwritten", ""), message]))
+    error = innermost(error)
+    reason, message = _words(error, graded, tb or error.__traceback__)
+    unwritten = getattr(error, "unwritten", "")
+    message = "\n".join(filter(None, [unwritten, message]))
     file, line = _place(error, graded, tb)
     detail = _detail(error, graded, tb or error.__traceback__)
-    return Failure(
-        reason, message, file, line, says=getattr(error, "says", ""), detail=detail[-6000:]
+    failure = Failure(reason, message, file, line, detail=detail[-6000:])
+    if not hasattr(error, "plain"):  # harness.testing.Mismatch
+        return failure
+    return replace(
+        failure,
+        plain="\n".join(filter(None, [unwritten, error.plain])),
+        pattern=error.data.get("pattern") or "",  # type: ignore[attr-defined]
+        holds=error.data.get("holds"),  # type: ignore[attr-defined]
     )
 
 
@@ -45,7 +55,7 @@ def _detail(error: BaseException, graded: GradedDay, tb: TracebackType | None) -
     return "".join(lines)
 
 
-def _innermost(error: BaseException) -> BaseException:
+def innermost(error: BaseException) -> BaseException:
     """Triton's interpreter wraps what a kernel raises; the cause is what the learner did."""
     while type(error).__name__ in ("InterpreterError", "ConftestImportFailure") or (
         isinstance(error, pytest.Collector.CollectError) and error.__cause__ is not None
@@ -53,7 +63,6 @@ def _innermost(error: BaseException) -> BaseException:
         inner = error.__cause__ or error.__context__
         if inner is None:
             break
-        inner.says = getattr(error, "says", "")  # type: ignore[attr-defined]
         error = inner
     return error
 
@@ -66,14 +75,20 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return chain
 
 
-def _words(error: BaseException, graded: GradedDay) -> tuple[Reason, str]:
+def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) -> tuple[Reason, str]:
     text = str(error).strip()
     if isinstance(error, NotImplementedError) and re.fullmatch(r"\w+(\.\w+)*", text):
         return "not started", f"`{text}` is not written yet."
     if isinstance(error, Refused):
         return "refused", text
+    if isinstance(error, OutOfTime):
+        return "timeout", text
+    if not isinstance(error, NotImplementedError):
+        wanted = raised.in_words(error, tb, graded.day.tests)
+        if wanted is not None:
+            return "wrong", wanted
     if isinstance(error, AssertionError):
-        return "wrong", _assertion_text(error)
+        return "wrong", assertion_text(error)
     if isinstance(error, SyntaxError):
         source = (error.text or "").strip()
         if source.startswith(("<<<<<<<", "=======", ">>>>>>>")):
@@ -105,15 +120,22 @@ def _words(error: BaseException, graded: GradedDay) -> tuple[Reason, str]:
             "SANITIZE=1 runs it on the checked interpreter, which names it."
         )
     if isinstance(error, RecursionError):
-        return "error", (
-            "RecursionError: it calls itself too deeply: by recursion, or through a name that by "
-            "then means the function itself."
-        )
+        names, _ = raised.circle(error.__traceback__, str(graded.file))
+        steps = [f"`{name}`" for name in names]
+        if len(steps) == 1:
+            return "error", f"RecursionError: {steps[0]} calls itself without end."
+        if len(steps) > 1:
+            return "error", f"RecursionError: {' and '.join(steps)} call each other without end."
+        return "error", "RecursionError: the calls are nested too deeply, or without end."
+    if isinstance(error, FloatingPointError) and (met := raised.what_numpy_met(text)):
+        return "error", met
     first = text.split("\n\n")[0]
-    return "error", f"{type(error).__name__}: {first}" if first else type(error).__name__
+    what = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    more = raised.stand_ins(first, tb, graded.day.tests)
+    return "error", f"{what}\n{more}" if more else what
 
 
-def _assertion_text(error: AssertionError) -> str:
+def assertion_text(error: AssertionError) -> str:
     """The test's sentence, without what pytest's rewriting appends to it."""
     text = str(error).strip()
     sentence = re.split(r"\n ?assert ", "\n" + text, maxsplit=1)[0].strip()
@@ -121,17 +143,19 @@ def _assertion_text(error: AssertionError) -> str:
 
 
 def _place(error: BaseException, graded: GradedDay, tb: TracebackType | None) -> tuple[str, int]:
-    """The innermost line of the graded file on the way to the error."""
+    """The innermost line of the answer on the way to the error, else of the graded file: what is
+    given there is not at fault."""
     own = str(graded.file)
     if isinstance(error, SyntaxError) and error.filename:
         return str(error.filename), error.lineno or 0
     if getattr(error, "file", "") == own and getattr(error, "line", 0):
         return own, int(error.line)  # type: ignore[attr-defined]
-    place = ("", 0)
+    lines: list[int] = []
     for trace in (error.__traceback__, tb):
-        for frame, line in traceback.walk_tb(trace):
-            if frame.f_code.co_filename == own:
-                place = (own, line)
-        if place[0]:
-            break
-    return place
+        if isinstance(error, RecursionError):
+            lines = [line for line, _ in raised.circle(trace, own)[1]]
+        lines = lines or [n for f, n in traceback.walk_tb(trace) if f.f_code.co_filename == own]
+        if lines:
+            answered = [n for n in lines if n not in graded.given_lines]
+            return own, (answered or lines)[-1]
+    return "", 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from harness.curriculum import ROOT, Day, find_tracks, unfinished, untouched
+from harness.curriculum import ROOT, Day, find_tracks, read_written, unfinished, untouched
 from harness.imports import fresh_spec
 from harness.protocol import LEARNER, SOLUTION, GradedFile
 
@@ -150,10 +150,10 @@ def track_names(root: Path = ROOT) -> list[str]:
 
 
 def _unfinished(file: Path, day: Day) -> bool:
-    source = file.read_text(encoding="utf-8")
-    if unfinished(source):
-        return True
     try:
+        source = read_written(file)
+        if unfinished(source):
+            return True
         return bool(untouched(source, day.solution.read_text(encoding="utf-8"), file))
     except SyntaxError:
         return True

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from functools import cached_property
 
-from harness.curriculum import Day, untouched
+from harness.curriculum import (
+    CurriculumError,
+    Day,
+    generate_stub,
+    read_source,
+    read_written,
+    untouched,
+)
 from harness.grading import finder
 from harness.protocol import SOLUTION, GradedFile, Request
 
@@ -23,9 +31,22 @@ class GradedDay:
             return frozenset()
         solution = self.day.solution.read_text(encoding="utf-8")
         try:
-            return untouched(self.file.read_text(encoding="utf-8"), solution, self.file)
+            return untouched(read_written(self.file), solution, self.file)
         except SyntaxError:
             return frozenset()
+
+    @cached_property
+    def given_lines(self) -> frozenset[int]:
+        """Numbers of the lines of the graded file that stand in the stub as well."""
+        if self.request.impl == SOLUTION or not self.file.exists():
+            return frozenset()
+        try:
+            stub = generate_stub(read_source(self.day.solution), self.day.solution)
+        except CurriculumError:
+            return frozenset()
+        given = {line.strip() for line in stub.splitlines()}
+        lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return frozenset(n for n, line in enumerate(lines, 1) if line.strip() in given)
 
     def graded_files(self) -> list[GradedFile]:
         files = finder.install().files.get(self.choice, {})

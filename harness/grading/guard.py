@@ -49,6 +49,9 @@ def guard(
 
     ``others`` are path prefixes whose calls are never graded code's: tests, triton, the harness.
     ``kernels_only`` is the Triton track's rule: allocate, view and launch, nothing else.
+
+    Without either rule nothing is guarded, and nothing starts as nan: modes cost a third of a
+    PyTorch day's time, and torch.compile refuses to compile under them.
     """
     if not ban and not kernels_only:
         yield
@@ -78,7 +81,7 @@ def guard(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             name = _plain(func.overloadpacket.__name__)
-            watched = name in banned or name in _EMPTY or kernels_only
+            watched = kernels_only or name in banned or name in _EMPTY
             mine = watched and _called_from(graded, others)
             if mine and name in banned:
                 raise Refused(_ban_message(name))

@@ -11,8 +11,10 @@ import random
 import re
 import signal
 import sys
+import traceback
+import unittest
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,15 @@ from harness.grading.events import Events
 from harness.grading.explain import context_is_dead, failure_of
 from harness.grading.graded import GradedDay
 from harness.grading.guard import guard, is_own
+from harness.grading.limits import OutOfTime, time_limit
+from harness.grading.names import pytest_make_parametrize_id  # noqa: F401  (a hook)
+from harness.grading.replay import REPLAY, Replay
 from harness.protocol import LEARNER, SOLUTION, Event, Failure, Request
 
+PRINTED_CHARACTERS = 1_000_000
+"""How much a test may print before the rest is only counted."""
+PRINTED_KEPT = 2000
+"""Characters of what a failing test printed."""
 _TEST_FILE = re.compile(r"test_day(\d+)\.py")
 
 
@@ -57,7 +66,10 @@ class Grader:
         self.events = events or Events(None)
         self.device: Any = None
         self.days: dict[Path, GradedDay] = {}
-        self.explained: set[str] = set()
+        self.out_of_time: dict[tuple[str, str], str] = {}
+        """Which test of an exercise used up its time, by day and exercise."""
+        self.lost = ""
+        """By hand, where no parent starts a new process: why no test can use the GPU any more."""
 
     def day_of(self, path: Path) -> GradedDay | None:
         """The day that the test file ``path`` grades, or None for any other file."""
@@ -91,6 +103,7 @@ _GRADER = pytest.StashKey[Grader]()
 _DAY = pytest.StashKey[GradedDay]()
 _RULE = pytest.StashKey[Rule]()
 _METER = pytest.StashKey[Any]()
+_CUT = pytest.StashKey[int]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -100,6 +113,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_GRADER] = Grader()
     _session_seed()  # before xdist starts its workers, which inherit it
     finder.install()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Whoever looks at a learner's result is told what explains it, once the tests are done."""
+    grader = session.config.stash[_GRADER]
+    request = grader.request
+    if request is not None and request.known_bugs and not request.debug:
+        from harness.grading.known_bugs import Explainer
+
+        session.config.pluginmanager.register(Explainer(grader.events), "explainer")
 
 
 def prepare(track: str, wanted: str) -> Any:
@@ -134,12 +157,32 @@ def _before_import(module_path: Path, grader: Grader, graded: GradedDay) -> None
         raise pytest.UsageError(str(error)) from None
     grader.events.send(Event("device", data={"device": asdict(grader.device)}))
     finder.enter(graded.choice)
+    if grader.request is not None and not grader.request.debug:
+        _refuse_debuggers(graded)
     if "hypothesis" in module_path.read_text(encoding="utf-8"):
         import hypothesis
 
         # No example database in the tree, no deadline on machines that are shared.
         hypothesis.settings.register_profile("days", database=None, deadline=None)
         hypothesis.settings.load_profile("days")
+
+
+def _refuse_debuggers(graded: GradedDay) -> None:
+    """A debugger would wait for keys that cannot come: say where one can be used."""
+    import pdb
+
+    def refuse(*_: Any, **__: Any) -> None:
+        day = graded.day
+        # No Exception: neither a learner's `except` nor the kernel interpreter may take it.
+        raise pytest.fail.Exception(
+            "a debugger cannot stop here, where nobody could answer it: "
+            f"make {day.track} DAY={day.number} DEBUG=1 runs one test in which it can "
+            "(EX= names its exercise)."
+        )
+
+    if os.environ.get("PYTHONBREAKPOINT") != "0":  # Python's own way to say: ignore them
+        sys.breakpointhook = refuse
+    pdb.set_trace = refuse
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -165,7 +208,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             or item.name in request.skip
         )
         (drop if unwanted else keep).append(item)
-        item.add_marker(pytest.mark.timeout(rule.seconds, method=_timeout_method()))
+        if not hasattr(signal, "setitimer"):  # Windows: pytest-timeout's thread, on the wall clock
+            item.add_marker(pytest.mark.timeout(rule.seconds, method="thread"))
     if drop:
         config.hook.pytest_deselected(items=drop)
         items[:] = keep
@@ -190,10 +234,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     grader.events.send(Event("collected", data={"tests": tests}))
 
 
-def _timeout_method() -> str:
-    return "signal" if hasattr(signal, "SIGALRM") else "thread"
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
     """Set the scene for a day's test file; tell a file that cannot be imported in one sentence."""
@@ -206,8 +246,14 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
         prepare(collector.path.parent.name, os.environ.get("DEVICE") or "auto")
     report = yield
     call = getattr(report, "call", None)
-    if report.failed and graded is not None and call and call.excinfo:
+    if graded is None or not call or not call.excinfo:
+        return report
+    skipped = _answer_skipped(call.excinfo, collector.path, graded)
+    if report.failed or skipped:
+        report.outcome = "failed"
         failure = failure_of(call.excinfo.value, graded)
+        if skipped:
+            failure = _no_skip(failure)
         grader.events.send(Event("broken", data={"failure": asdict(failure)}))
         place = f"{failure.file}:{failure.line}: " if failure.file else ""
         report.longrepr = f"{place}{failure.message}"
@@ -228,11 +274,11 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
     return result
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside pytest's own, which a skip here must not miss
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     graded = item.stash.get(_DAY, None)
     if graded is None:
-        return
+        return (yield)
     grader = item.config.stash[_GRADER]
     finder.enter(graded.choice)
     rule = item.stash[_RULE]
@@ -244,6 +290,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     reason = skip_reason(grader.device, needs) if needs else None
     if reason:
         pytest.skip(reason)
+    if grader.lost:
+        raise RuntimeError(grader.lost)
+    earlier = grader.out_of_time.get((graded.day.key, rule.exercise))
+    if earlier:
+        raise OutOfTime(f"was not tried: `{rule.exercise}` used up its time in {earlier}.")
+    with _limit(item):
+        return (yield)
+
+
+def _limit(item: pytest.Item) -> contextlib.AbstractContextManager[None]:
+    request = item.config.stash[_GRADER].request
+    if request is not None and (request.passthrough or request.debug):  # for a debugger
+        return contextlib.nullcontext()
+    return time_limit(item.stash[_RULE].seconds)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -271,25 +331,26 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
     if _interpreter() is not None:
         _interpreter().reset()  # what earlier tests wrote is none of this one's business
     pyfuncitem.stash[_METER] = meter
+    pyfuncitem.stash[REPLAY] = Replay(graded, name, rule.inplace, rules)
+    with _limit(pyfuncitem):
+        return (yield from _graded_call(pyfuncitem, graded, rule, meter, rules, files))
+
+
+def _graded_call(
+    pyfuncitem: Any, graded: GradedDay, rule: Rule, meter: Any, rules: Any, files: frozenset[str]
+) -> Generator[None, Any, Any]:
+    """The call of one test, guarded and measured; what it raises says more than it did."""
+    name = rule.exercise
     try:
-        with meter, rules(files):
+        with meter, _print_is_capped(pyfuncitem), rules(files):
             result = yield
+    except unittest.SkipTest as error:
+        # pytest makes a skip of its own of it, which no longer says who raised it.
+        if _raised_by(error.__traceback__, pyfuncitem.path, files):
+            raise AssertionError(_NO_SKIP.format(error)) from error
+        raise
     except Exception as error:
         _note_unwritten(error)
-        # An exercise is explained once, and not where there is no answer yet.
-        known = graded.request.known_bugs and name not in grader.explained | graded.untouched
-        if known and not isinstance(error, NotImplementedError):
-            from harness.grading.known_bugs import what_a_known_bug_says
-
-            grader.explained.add(name)
-            says = ""
-            # The search shares the test's time limit: where that ends it, the error still counts.
-            with contextlib.suppress(pytest.fail.Exception):
-                says = what_a_known_bug_says(
-                    graded.day, name, pyfuncitem, error, graded.choice, rules
-                )
-            if says:
-                error.says = says  # type: ignore[attr-defined]
         raise
     rng = pyfuncitem.funcargs.get("rng")
     if rng is not None and not rule.inplace:
@@ -297,6 +358,46 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
         if changed:
             raise AssertionError(f"`{name}` changed {changed[0]}: inputs must come back unchanged.")
     return result
+
+
+class _Capped:
+    """A stream that keeps the first characters of what is written to it, and counts the rest."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._room, self.cut = stream, PRINTED_CHARACTERS, 0
+
+    def write(self, text: str) -> int:
+        if len(text) <= self._room:
+            self._room -= len(text)
+            self._stream.write(text)
+        else:
+            self._stream.write(text[: self._room])
+            self.cut += len(text) - self._room
+            self._room = 0
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _print_is_capped(item: Any) -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    capped = _Capped(sys.stdout), _Capped(sys.stderr)
+    sys.stdout, sys.stderr = capped
+    try:
+        yield
+    finally:
+        item.stash[_CUT] = capped[0].cut
+        for stream in capped:
+            if stream.cut:
+                stream._stream.write(f"\n… {stream.cut:,} characters more were not kept.\n")
+        if (sys.stdout, sys.stderr) == capped:
+            sys.stdout, sys.stderr = before
 
 
 def _interpreter() -> Any:
@@ -309,7 +410,7 @@ def _note_unwritten(error: Exception) -> None:
     interpreter, actual = _interpreter(), getattr(error, "actual", None)
     if interpreter is None or actual is None or not hasattr(actual, "untyped_storage"):
         return
-    unwritten = interpreter.never_written(actual)
+    unwritten = interpreter.never_written(actual, getattr(error, "wrong", None))
     if unwritten is not None and unwritten.count:
         error.unwritten = str(unwritten)  # type: ignore[attr-defined]
 
@@ -323,30 +424,103 @@ def _others(test_file: Path) -> tuple[str, ...]:
     return tuple(place + os.sep for place in places)
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
     report = yield
     graded = item.stash.get(_DAY, None)
     if graded is None:
         return report
-    events = item.config.stash[_GRADER].events
+    grader = item.config.stash[_GRADER]
+    events = grader.events
     exercise = item.stash[_RULE].exercise
+    skipped = report.skipped and _answer_skipped(call.excinfo, item.path, graded)
+    if skipped:
+        report.outcome = "failed"
     if report.skipped and report.when in ("setup", "call"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = reason.removeprefix("Skipped: ")
         events.send(Event("skipped", item.name, exercise, {"reason": reason}))
     elif report.failed:
         failure = failure_of(call.excinfo.value, graded, call.excinfo.tb)
-        data = {"seconds": report.duration, "failure": asdict(failure)}
-        events.send(Event("failed", item.name, exercise, data))
-        if context_is_dead(call.excinfo.value):
-            os._exit(86)  # no CUDA call of this process can work any more; the parent starts anew
+        if skipped:
+            failure = _no_skip(failure)
+        if isinstance(call.excinfo.value, OutOfTime):
+            grader.out_of_time.setdefault((graded.day.key, exercise), item.name)
+        lost = context_is_dead(call.excinfo.value) or _context_is_gone(grader.device)
+        if lost:
+            failure = replace(failure, reason="died", message=_how_it_was_lost(call.excinfo.value))
+        printed = report.capstdout
+        data = {
+            "seconds": report.duration,
+            "failure": asdict(failure),
+            "printed": printed[:PRINTED_KEPT],
+            "printed_length": len(printed) + item.stash.get(_CUT, 0),
+        }
+        if not lost:
+            events.send(Event("failed", item.name, exercise, data))
+        elif grader.request is not None:
+            # No CUDA call of this process can work any more: the parent starts a new one.
+            events.send(Event("context lost", item.name, exercise, data))
+            os._exit(86)
+        else:
+            grader.lost = f"was not run: {item.name} took the GPU away. {failure.message}"
     elif report.when == "call":
         meter = item.stash.get(_METER, None)
         measures = asdict(meter.result) if meter is not None and meter.result else {}
         data = {"seconds": report.duration, "measures": measures}
         events.send(Event("passed", item.name, exercise, data))
     return report
+
+
+def _answer_skipped(info: Any, test_file: Path, graded: GradedDay) -> bool:
+    """Whether graded code raised this skip, or xfail: only a test says what cannot be tested."""
+    if info is None or not isinstance(info.value, _SKIPS):
+        return False
+    files = frozenset(f.path for f in graded.graded_files()) | {str(graded.file)}
+    return _raised_by(info.tb, test_file, files)
+
+
+def _raised_by(trace: Any, test_file: Path, files: frozenset[str]) -> bool:
+    """Whether the innermost frame that is the answer's or the test's is the answer's."""
+    mine = False
+    for frame, _ in traceback.walk_tb(trace):
+        name = frame.f_code.co_filename
+        mine = name in files or (mine and name != str(test_file))
+    return mine
+
+
+def _no_skip(failure: Failure) -> Failure:
+    return replace(failure, reason="error", message=_NO_SKIP.format(failure.message))
+
+
+_NO_SKIP = "the answer skipped its test ({}): here it is graded."
+
+
+_SKIPS = (pytest.skip.Exception, pytest.xfail.Exception, unittest.SkipTest)
+
+
+def _context_is_gone(device: Any) -> bool:
+    """Whether the GPU reports an error of an earlier launch to whoever asks."""
+    torch = sys.modules.get("torch")
+    if device.kind != "cuda" or torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _how_it_was_lost(error: BaseException) -> str:
+    from harness.measure.kernels import launched
+
+    first = str(error).strip().split("\n")[0] if context_is_dead(error) else "an access failed"
+    names = [f"`{name}`" for name in launched()]
+    what = f"{' or '.join(names)} crashed the GPU" if names else "an operator crashed the GPU"
+    return (
+        f"{what} ({first}). Whatever this process had on the GPU is gone with it; the other "
+        "exercises are graded in a new one."
+    )
 
 
 @pytest.fixture
@@ -369,8 +543,14 @@ def rng(request: pytest.FixtureRequest) -> Iterator[Any]:
     else:
         import torch
 
-        torch.manual_seed(seed)  # modules initialise from torch's own generator
-        yield TensorRng(seed, torch.device(request.config.stash[_GRADER].device.kind))
+        # Modules initialise from torch's own generators. torch.manual_seed would seed those of all
+        # kinds of devices, and keep a stack trace for each that is not in use yet.
+        torch.default_generator.manual_seed(seed)
+        if request.config.stash[_GRADER].device.kind == "cuda":
+            torch.cuda.manual_seed_all(seed)
+        device = torch.device(request.config.stash[_GRADER].device.kind)
+        only_there = request.node.get_closest_marker("large") or request.node.stash[_RULE].gpu
+        yield TensorRng(seed, device, drawn_there=device.type == "cuda" and bool(only_there))
 
 
 @pytest.fixture

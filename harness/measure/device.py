@@ -1,12 +1,13 @@
 """Which device a run uses, what it is, and why a test cannot run on it.
 
-Nothing here starts CUDA when PYTORCH_NVML_BASED_CUDA_CHECK=1 is set (a warm process that forks must
-not), and ``describe_cpu`` works without torch.
+A warm process must not touch CUDA, or its forks cannot: ``remember_device`` finds the device in a
+fork of its own. ``describe_cpu`` works without torch.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -72,6 +73,8 @@ def choose_device(wanted: str = "auto") -> Device:
     """The first CUDA GPU, else the CPU with a note that says why; "cuda" refuses the CPU."""
     if wanted not in ("auto", "cuda", "cpu"):
         raise DeviceError(f"DEVICE={wanted} is not known: choose auto, cuda or cpu")
+    if wanted in _REMEMBERED:
+        return _REMEMBERED[wanted]
     if wanted == "cpu":
         return _cpu_with_interpreter()
     try:
@@ -91,6 +94,39 @@ def choose_device(wanted: str = "auto") -> Device:
     if wanted == "cuda":
         raise DeviceError(f"DEVICE=cuda, but {why}")
     return _cpu_with_interpreter(f"no GPU is used: {why}")
+
+
+_REMEMBERED: dict[str, Device] = {}
+
+
+def remember_device(wanted: str = "auto") -> Device | None:
+    """Find the device in a fork, and have this process and its later forks keep the answer.
+
+    ``torch.cuda.get_arch_list()`` alone makes torch refuse CUDA to every later fork. None where no
+    such device can be used: the run that asks for it says why. (Unix only)
+    """
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            answer = json.dumps(choose_device(wanted).to_json()).encode()
+            while answer:
+                answer = answer[os.write(write, answer) :]
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    if not answer:
+        return None
+    _REMEMBERED[wanted] = Device.from_json(json.loads(answer))
+    return _REMEMBERED[wanted]
+
+
+def remembered(wanted: str) -> Device | None:
+    return _REMEMBERED.get(wanted)
 
 
 def describe_cpu(*notes: str) -> Device:

@@ -19,12 +19,13 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
 from harness.measure.device import Device
+from harness.measure.kernels import KernelClock, noting_launches, reports
 from harness.measure.nvml import Nvml
 
 _NO_STATUS = "peak memory on the CPU is not measured: this system does not report it"
@@ -32,6 +33,7 @@ _NO_RESET = (
     "peak memory on the CPU is not measured: this system does not let a process reset its "
     "high-water mark (/proc/self/clear_refs)"
 )
+_NO_TIMES = "time on the GPU is not measured: the driver does not tell of the kernels that run"
 _GPU_FAILED = "time and memory on the GPU are unknown: it reported an error during the block"
 
 
@@ -39,14 +41,16 @@ _GPU_FAILED = "time and memory on the GPU are unknown: it reported an error duri
 class Measures:
     """Costs of a block. None: not measured; ``notes`` says why where that is no matter of course.
 
-    ``peak_bytes`` and ``gpu_peak_bytes`` are what the block added to what was there before.
-    ``rss_bytes`` (the whole process, libraries included) and ``process_gpu_bytes`` (CUDA's own
-    context included) are totals.
+    ``gpu_seconds`` is what its kernels and copies took on the GPU, ``compile_seconds`` what
+    Triton's compiler took before that. ``peak_bytes`` and ``gpu_peak_bytes`` are what the block
+    added to what was there before. ``rss_bytes`` (the whole process, libraries included) and
+    ``process_gpu_bytes`` (CUDA's own context included) are totals.
     """
 
     seconds: float
     cpu_seconds: float
     gpu_seconds: float | None = None
+    compile_seconds: float | None = None
     peak_bytes: int | None = None
     rss_bytes: int | None = None
     gpu_peak_bytes: int | None = None
@@ -72,11 +76,15 @@ def merge(parts: Iterable[Measures]) -> Measures:
     def highest(name: str) -> int | None:
         return max(known(name), default=None)
 
-    gpu = known("gpu_seconds")
+    def total(name: str) -> float | None:
+        values = known(name)
+        return sum(values) if values else None
+
     return Measures(
         seconds=sum(known("seconds")),
         cpu_seconds=sum(known("cpu_seconds")),
-        gpu_seconds=sum(gpu) if gpu else None,
+        gpu_seconds=total("gpu_seconds"),
+        compile_seconds=total("compile_seconds"),
         peak_bytes=highest("peak_bytes"),
         rss_bytes=highest("rss_bytes"),
         gpu_peak_bytes=highest("gpu_peak_bytes"),
@@ -125,7 +133,7 @@ class Meter:
 
 
 class _GpuMeter:
-    """Events and torch's allocator on the current CUDA device."""
+    """The driver's account of what ran, and torch's allocator, on the current CUDA device."""
 
     def __init__(self, uuid: str | None, nvml: Nvml | None) -> None:
         import torch
@@ -137,12 +145,14 @@ class _GpuMeter:
         cuda = self._torch.cuda
         # The context may be broken by an earlier test: then this block fails on its own account.
         with suppress(RuntimeError):
-            self._begin = cuda.Event(enable_timing=True)
-            self._end = cuda.Event(enable_timing=True)
             cuda.synchronize()
             cuda.reset_peak_memory_stats()
             self._before = cuda.memory_allocated()
-            self._begin.record()
+            self._launches = ExitStack()
+            self._compiled = self._launches.enter_context(noting_launches())
+            self._clock = KernelClock() if reports() else None
+            if self._clock is not None:
+                self._clock.start()
             self._started = True
 
     def stop(self, failed: bool) -> dict[str, Any]:
@@ -151,15 +161,21 @@ class _GpuMeter:
             return {"note": _GPU_FAILED}
         cuda = self._torch.cuda
         try:
-            self._end.record()
             cuda.synchronize()
-            seconds = self._begin.elapsed_time(self._end) / 1e3
+            if self._clock is not None:
+                self._clock.stop()
             peak = max(0, cuda.max_memory_allocated() - self._before)
         except RuntimeError:
             if not failed:
                 raise
             return {"note": _GPU_FAILED}  # the block's own exception says it better
-        found: dict[str, Any] = {"gpu_seconds": seconds, "gpu_peak_bytes": peak}
+        finally:
+            self._launches.close()
+        found: dict[str, Any] = {"compile_seconds": self._compiled(), "gpu_peak_bytes": peak}
+        if self._clock is not None:
+            found["gpu_seconds"] = self._clock.seconds
+        else:
+            found["note"] = _NO_TIMES
         if self._nvml is not None:
             found["process_gpu_bytes"] = self._nvml.process_bytes(self._uuid or 0)
         return found

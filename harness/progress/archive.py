@@ -16,7 +16,7 @@ FOLDER = ROOT / ".harness" / "archive"
 
 @dataclass(frozen=True)
 class Kept:
-    """One version of a day's file; ``number`` 1 is the newest."""
+    """One version of a day's file; ``number`` 1 is the oldest, so that a new one changes none."""
 
     number: int
     path: Path
@@ -53,5 +53,12 @@ def put(file: Path, content: bytes) -> None:
 
 def kept_of(day: Day, folder: Path = FOLDER) -> list[Kept]:
     """The kept versions, newest first."""
-    files = sorted((folder / day.track / day.name).glob("*.py"), reverse=True)
-    return [Kept(n, file, file.stem.replace("_", " ", 1)) for n, file in enumerate(files, start=1)]
+    files = sorted((folder / day.track / day.name).glob("*.py"), key=_age)
+    kept = [Kept(n, file, file.stem.replace("_", " ", 1)) for n, file in enumerate(files, start=1)]
+    return kept[::-1]
+
+
+def _age(file: Path) -> tuple[str, int]:
+    """The second in which it was kept, and which of that second it is: _10 comes after _9."""
+    stamp, count = file.stem[:19], file.stem[20:]
+    return stamp, int(count) if count.isdigit() else 1

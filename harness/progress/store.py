@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from harness.protocol import DayResult
 FILE = ROOT / ".harness" / "progress.db"
 LEVELS = ("", "started", "checked", "passed on a GPU")
 """What an attempt reached: nothing yet, some, all on the CPU, all on a GPU."""
+PASSED = 2
+"""The level from which a day counts as passed."""
 
 # Each entry brings the schema from its index to the next version.
 _MIGRATIONS = (
@@ -156,6 +159,28 @@ class Store:
                     best[track, day] = medal
         return best
 
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return _opened(self.file)
+        except sqlite3.DatabaseError as error:
+            if not _damaged(error):
+                raise
+            kept = self._set_aside()
+            print(
+                f"{self.file} is damaged ({error}): it is kept as {kept.name}, and a new history "
+                "begins.", file=sys.stderr,
+            )  # fmt: skip
+            return _opened(self.file)
+
+    def _set_aside(self) -> Path:
+        """Move a damaged database, with what belongs to it, to a name that is free."""
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        aside = self.file.with_name(f"{self.file.stem}-damaged-{stamp}{self.file.suffix}")
+        for end in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                self.file.with_name(self.file.name + end).rename(aside.with_name(aside.name + end))
+        return aside
+
     @contextlib.contextmanager
     def _open(self, write: bool = False) -> Iterator[sqlite3.Connection]:
         """The database, with its schema current; what is done in the block is one transaction."""
@@ -166,13 +191,28 @@ class Store:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(self.file, timeout=20.0)) as db:
-                db.execute("pragma journal_mode = wal")
-                _migrate(db)
-                with db:
-                    yield db
+            with contextlib.closing(self._connect()) as db, db:
+                yield db
         except (sqlite3.Error, OSError) as error:
             raise ProgressError(f"progress was not kept ({self.file}): {error}") from error
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(file, timeout=20.0)
+    try:
+        db.execute("pragma journal_mode = wal")
+        _migrate(db)
+        db.execute("select count(*) from attempts")  # the first page of a damaged file may be whole
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is no database any more: what is locked, full or newer is another matter."""
+    words = ("file is not a database", "malformed")
+    return any(word in str(error) for word in words)
 
 
 def _migrate(db: sqlite3.Connection) -> None:

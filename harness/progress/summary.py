@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass
 
 from harness.curriculum import Track, find_tracks
-from harness.progress.store import LEVELS, Attempt, Store
+from harness.progress.store import LEVELS, PASSED, Attempt, Store
 
 PAUSE = 20 * 60.0
 """Seconds between two attempts that still count as work; a longer gap was a pause."""
@@ -88,7 +88,7 @@ def next_day(store: Store, tracks: list[Track] | None = None) -> tuple[str, int]
     last = attempts[-1].track if attempts else ""
     for track in sorted(found, key=lambda t: (t.name != last, _order(t))):
         for day in track.days:
-            if levels.get((track.name, day.number), 0) < 2:
+            if levels.get((track.name, day.number), 0) < PASSED:
                 return track.name, day.number
     return None
 
@@ -103,14 +103,14 @@ def screen_text(progress: Progress) -> str:
     """For the terminal, at most 80 columns."""
     lines = []
     for name, days in progress.tracks.items():
-        done = sum(d.level >= 2 for d in days)
+        done = sum(d.level >= PASSED for d in days)
         planned = PLANNED.get(name, len(days))
         bar = "".join(_MARKS[d.level] for d in days) + " " * (planned - len(days))
         lines.append(f"{name:<9} {done:>2} of {planned}  [{bar}]")
         for day in days:
             if day.level == 1:
                 lines.append(f"{'':<9}   working on day {day.day}: {day.title}")
-    reached = sum(d.level >= 2 for days in progress.tracks.values() for d in days)
+    reached = sum(d.level >= PASSED for days in progress.tracks.values() for d in days)
     medals = [d.medal for days in progress.tracks.values() for d in days if d.medal]
     lines += [
         "",
@@ -133,7 +133,7 @@ def markdown(progress: Progress) -> str:
     for name, days in progress.tracks.items():
         lines += [f"## {name.capitalize()}", ""]
         for day in days:
-            box = "x" if day.level >= 2 else " "
+            box = "x" if day.level >= PASSED else " "
             note = LEVELS[day.level] + (f", {day.medal}" if day.medal else "")
             lines.append(f"- [{box}] Day {day.day}: {day.title}" + (f" ({note})" if note else ""))
         lines.append("")

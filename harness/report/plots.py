@@ -134,7 +134,7 @@ def _curves(
     unit = "µs" if by_time else axis.label
     parts += [
         _line(names.index(name), name, points, x, y, f"{along}=", unit)
-        for name, points in sorted(series, key=lambda s: s[0] in (YOURS, REFERENCE))
+        for name, points in sorted(series, key=lambda s: (s[0] == YOURS, s[0] == REFERENCE))
     ]
     what = f"{axis.label} by {along}" + (f", {rest}" if rest else "")
     said = "; ".join(
@@ -226,7 +226,7 @@ def _line(
         said = f"{name}, {before}{_size(size)}: {_short(value)} {unit}"
         move = f"translate({a:.1f} {b:.1f})"
         parts.append(tag("path", tag("title", said), d=SHAPES[place % SERIES], transform=move))
-    own = " own" if name in (YOURS, REFERENCE) else ""
+    own = f" {name}" if name in (YOURS, REFERENCE) else ""
     return tag("g", *parts, class_=_series(place) + own)
 
 

@@ -9,15 +9,24 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from harness.curriculum import ROOT, Day
 from harness.protocol import LEARNER, SOLUTION, Event, Failure, Reason, Request
-from harness.run.process import Launcher, Process
+from harness.run.process import LAUNCHER_GONE, Launcher, Process
+from harness.run.tree import Tree
 
 KEPT_OUTPUT = 64 * 1024
-GRACE = 8.0
-"""Seconds over a test's own limit after which the child is ended from outside."""
+LONGEST_EVENT = 8 * 1024 * 1024
+"""Bytes. A longer line on the events' pipe is none of the harness's."""
+LATE = 2.0
+"""Computed seconds over a test's own limit after which the child is told to stop it."""
+GRACE = 6.0
+"""Seconds after which a child that was told so, and still runs the test, is ended."""
+WALL = 10.0
+"""How many times its limit anything may take on the clock: the last resort on a busy machine."""
+LOOK = 0.2
 KILLED = 9
 """SIGKILL's number; Windows has no name for it."""
 IMPORT_SECONDS = 60.0
@@ -33,6 +42,9 @@ class Attempt:
     exercise: str = ""
     limit: float = IMPORT_SECONDS
     died: bool = False
+    lost: Event | None = None
+    """A test that took the GPU's context with it; the process had to end."""
+    cpu_seconds: float = 0.0
     output: str = ""
 
 
@@ -50,30 +62,43 @@ def attempt(request: Request, launcher: Launcher, note: Callable[[Event], None])
     finally:
         os.close(events_write)
         os.close(output_write)
+    tree, over = Tree(process.pid), threading.Event()
+    arrived: queue.Queue[tuple[int, bytes]] = queue.Queue(maxsize=64)  # a flood waits in its pipe
+    for descriptor in (events_read, output_read):  # threads: Windows selects on sockets only
+        threading.Thread(target=_drain, args=(descriptor, arrived, over), daemon=True).start()
     try:
-        _follow(request, process, events_read, output_read, seen, note)
+        _follow(request, process, tree, events_read, output_read, arrived, seen, note)
+    except KeyboardInterrupt:
+        _last_words(process, events_read, arrived, note)
+        raise
     finally:
-        process.kill()
+        over.set()
+        _end(process, tree)
         os.close(events_read)
         os.close(output_read)
     return seen
 
 
+def _end(process: Process, tree: Tree) -> None:
+    """End the child, and what it started, in whatever session that is."""
+    if process.poll() in (None, LAUNCHER_GONE):
+        tree.end()
+    process.kill()
+
+
 def _follow(
     request: Request,
     process: Process,
+    tree: Tree,
     events: int,
     output: int,
+    arrived: queue.Queue[tuple[int, bytes]],
     seen: Attempt,
     note: Callable[[Event], None],
 ) -> None:
-    arrived: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
-    for descriptor in (events, output):  # threads, not select: Windows selects on sockets only
-        threading.Thread(target=_drain, args=(descriptor, arrived), daemon=True).start()
-    deadline = time.monotonic() + request.seconds
-    since = looked = time.monotonic()
-    ceiling = request.memory_bytes
+    limits = _Limits(request, process, tree, seen)
     lines, tail = bytearray(), bytearray()
+    printed = 0
     finished = False
     killed: tuple[Reason, str] | None = None
     status: int | None = None
@@ -88,33 +113,43 @@ def _follow(
         if descriptor >= 0 and not chunk:
             open_pipes -= 1
         elif descriptor == output:
+            printed += len(chunk)
             tail += chunk
             del tail[:-KEPT_OUTPUT]
-        elif descriptor == events:
+        elif descriptor == events and killed is None:
             lines += chunk
-            *whole, rest = lines.split(b"\n")
+            *whole, rest = lines.split(b"\n") if b"\n" in chunk else (lines,)
             lines = bytearray(rest)
-            for line in whole:
-                event = Event.from_json(line.decode())
-                finished = finished or event.kind == "finished"
-                since = time.monotonic()
-                _track(event, seen)
-                note(event)
+            try:
+                if len(lines) > LONGEST_EVENT:
+                    raise ValueError
+                for event in [Event.from_json(line.decode()) for line in whole]:
+                    finished = finished or event.kind == "finished"
+                    if _track(event, seen):
+                        limits.restart()
+                    if event.kind != "context lost":  # the parent has more to say of it
+                        note(event)
+            except (ValueError, TypeError, KeyError):
+                killed = ("died", "wrote into the pipe over which the results are told: do not.")
+                finished = False
+                _end(process, tree)
+                status = -KILLED
         if status is None:
             status = process.poll()
-        now = time.monotonic()
-        if status is None and now - looked > 0.2:
-            looked = now
-            ceiling = ceiling or _memory_ceiling()
-            killed = _over_limit(process, request, seen, deadline, since, ceiling)
+        if status is None:
+            killed = limits.exceeded()
             if killed:
-                process.kill()
+                _end(process, tree)
                 status = -KILLED
     if status is None:  # both pipes are closed: the end is near
         status = _wait(process)
+    seen.cpu_seconds = limits.cpu_seconds
     seen.output = bytes(tail).decode(errors="replace")
+    if printed > len(tail):
+        left_out = f"… {printed - len(tail):,} bytes that were printed before are left out.\n"
+        seen.output = left_out + seen.output
     seen.died = not finished
-    if not finished:
+    if not finished and seen.lost is None:
         reason, message = killed or _how_it_ended(status, seen)
         # what a learner needs of a crash is in the last lines: faulthandler's, or the driver's
         file, number = _crash_place(seen.output, request)
@@ -122,14 +157,113 @@ def _follow(
         note(Event("died", seen.running, seen.exercise, {"failure": asdict(failure)}))
 
 
-def _drain(descriptor: int, arrived: queue.SimpleQueue[tuple[int, bytes]]) -> None:
+def _last_words(
+    process: Process,
+    events: int,
+    arrived: queue.Queue[tuple[int, bytes]],
+    note: Callable[[Event], None],
+) -> None:
+    """After Ctrl-C: have the test that runs stopped, so that its failure names the line."""
+    with suppress(OSError, AttributeError):  # Windows has no SIGUSR1
+        os.kill(process.pid, signal.SIGUSR1)
+    lines, deadline = b"", time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        with suppress(queue.Empty, ValueError, TypeError, KeyError):
+            descriptor, chunk = arrived.get(timeout=0.05)
+            lines += chunk if descriptor == events else b""
+            *whole, lines = lines.split(b"\n")
+            for line in whole:
+                event = Event.from_json(line.decode())
+                note(event)
+                if event.kind == "failed":
+                    return
+
+
+class _Limits:
+    """What the child may use, in time that it computes: a busy machine is nobody's fault.
+
+    A test that is over its limit is told to stop (SIGALRM, see harness.grading.limits), and its
+    process is ended if it does not.
+    """
+
+    def __init__(self, request: Request, process: Process, tree: Tree, seen: Attempt) -> None:
+        self.request, self.process, self.tree, self.seen = request, process, tree, seen
+        self.cpu_seconds = 0.0
+        self.started = time.monotonic()
+        self._looked = 0.0
+        self._ceiling = request.memory_bytes
+        self.restart()
+
+    def restart(self) -> None:
+        """Another test begins."""
+        self._since = self._worked = time.monotonic()
+        self._before = self.cpu_seconds
+        self._fresh = True
+        self._told = 0.0
+
+    def exceeded(self) -> tuple[Reason, str] | None:
+        """Why the child has to be ended now, if it has."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return None
+        self._looked = now
+        used = self.tree.look()
+        self.cpu_seconds = used.cpu_seconds
+        if self._fresh:  # this test's share of what was used since the last look is not known
+            self._before, self._fresh = self.cpu_seconds, False
+        if used.working:
+            self._worked = now
+        self._ceiling = self._ceiling or _memory_ceiling()
+        if used.resident_bytes > self._ceiling:
+            return "died", (
+                f"was stopped at {used.resident_bytes / 2**30:.1f} GB of memory (the ceiling is "
+                f"{self._ceiling / 2**30:.1f} GB): does something grow without end, or have the "
+                "wrong shape?"
+            )
+        return self._day_is_over(now) or self._test_is_over(now)
+
+    def _day_is_over(self, now: float) -> tuple[Reason, str] | None:
+        limit, wall = self.request.seconds, now - self.started
+        if min(self.cpu_seconds, wall) > limit or wall > WALL * limit:
+            return "timeout", f"the day was stopped after {min(self.cpu_seconds, wall):.0f} s."
+        if now - self._worked > limit:
+            return "timeout", f"the day was stopped: for {limit:.0f} s it has only waited."
+        return None
+
+    def _test_is_over(self, now: float) -> tuple[Reason, str] | None:
+        limit, wall = self.seen.limit, now - self._since
+        computed = min(self.cpu_seconds - self._before, wall)
+        waiting = now - self._worked
+        if computed < limit + LATE and waiting < limit + LATE and wall < WALL * limit + LATE:
+            return None
+        if self.seen.running:
+            if not self._told:
+                self._told = now
+                with suppress(OSError, AttributeError):  # Windows has no SIGALRM
+                    os.kill(self.process.pid, signal.SIGALRM)
+            if now - self._told < GRACE:
+                return None
+        where = "was" if self.seen.running else "the file was still being imported and was"
+        why = "is there a loop that does not end?"
+        if computed < limit:
+            why = f"of these it computed for {computed:.0f}: {_WAITS}"
+        return "timeout", f"{where} stopped after {wall:.0f} s: {why}"
+
+
+_WAITS = "does it wait for something that never comes?"
+
+
+def _drain(descriptor: int, arrived: queue.Queue[tuple[int, bytes]], over: threading.Event) -> None:
     while True:
         try:
             chunk = os.read(descriptor, 1 << 16)
         except OSError:  # closed under us: the run is over
             chunk = b""
-        arrived.put((descriptor, chunk))
-        if not chunk:
+        while not over.is_set():
+            with suppress(queue.Full):
+                arrived.put((descriptor, chunk), timeout=0.5)
+                break
+        if not chunk or over.is_set():
             return
 
 
@@ -143,38 +277,29 @@ def _wait(process: Process) -> int:
     return -KILLED
 
 
-def _track(event: Event, seen: Attempt) -> None:
+def _track(event: Event, seen: Attempt) -> bool:
+    """Keep what the event says of the run; → whether another limit begins."""
     if event.kind == "collected":
         seen.collected = [(name, exercise) for name, exercise in event.data["tests"]]
     elif event.kind == "started":
         seen.running, seen.exercise = event.test, event.exercise
         seen.limit = event.data.get("seconds", IMPORT_SECONDS)
     elif event.kind in ("passed", "failed", "skipped"):
-        seen.running = ""
-
-
-def _over_limit(
-    process: Process, request: Request, seen: Attempt, deadline: float, since: float, ceiling: int
-) -> tuple[Reason, str] | None:
-    now = time.monotonic()
-    if now > deadline:
-        return "timeout", f"the day was stopped after {request.seconds:.0f} s."
-    if now - since > seen.limit + GRACE:
-        where = "was" if seen.running else "the file was still being imported and was"
-        return "timeout", (
-            f"{where} stopped after {now - since:.0f} s: is there a loop that does not end?"
-        )
-    used = _resident_bytes(process.pid)
-    if used > ceiling:
-        return "died", (
-            f"was stopped at {used / 2**30:.1f} GB of memory (the ceiling is {ceiling / 2**30:.1f} "
-            "GB): does something grow without end, or have the wrong shape?"
-        )
-    return None
+        seen.running, seen.limit = "", IMPORT_SECONDS
+    elif event.kind == "context lost":
+        seen.running, seen.exercise, seen.lost = event.test, event.exercise, event
+    else:
+        return False
+    return True
 
 
 def _how_it_ended(status: int, seen: Attempt) -> tuple[Reason, str]:
-    where = "" if seen.running else " while the file was imported"
+    where = "" if seen.running or seen.collected else " while the file was imported"
+    if status == LAUNCHER_GONE:
+        return "died", (
+            "the process that had started it was killed with it: by os.kill(os.getppid(), …) in "
+            f"the answer{where}, or for want of memory."
+        )
     if status < 0:
         name = signal.Signals(-status).name
         why = {
@@ -185,8 +310,6 @@ def _how_it_ended(status: int, seen: Attempt) -> tuple[Reason, str]:
             "SIGBUS": "touched memory that is not there (bus error)",
         }.get(name, f"was ended by {name}")
         return "died", f"the process {why}{where}."
-    if "DEAD CUDA CONTEXT" in seen.output:
-        return "died", "the kernel crashed the GPU: an access out of bounds?"
     return "died", f"the process ended itself (os._exit({status})?){where}."
 
 
@@ -208,12 +331,3 @@ def _memory_ceiling() -> int:
     import psutil
 
     return int(psutil.virtual_memory().total * 0.75)
-
-
-def _resident_bytes(pid: int) -> int:
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -17,7 +17,7 @@ import time
 from harness.curriculum import ROOT
 from harness.protocol import Request
 from harness.run.cold import quiet
-from harness.run.process import Process
+from harness.run.process import LAUNCHER_GONE, Process
 
 
 class Warm:
@@ -26,6 +26,7 @@ class Warm:
     def __init__(self, track: str, device: str = "auto") -> None:
         self.track, self.device = track, device
         self._zygote: subprocess.Popen[bytes] | None = None
+        self._on_cpu: Warm | None = None
 
     def __enter__(self) -> Warm:
         self.open()
@@ -34,7 +35,17 @@ class Warm:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def on_cpu(self) -> Warm:
+        """Another warm process, for kernels on the checked interpreter; it ends with this one."""
+        if self.device == "cpu":
+            return self
+        if self._on_cpu is None:
+            self._on_cpu = Warm(self.track, "cpu")
+        return self._on_cpu
+
     def close(self) -> None:
+        if self._on_cpu is not None:
+            self._on_cpu.close()
         if self._zygote is not None:
             self._socket.close()
             self._zygote.kill()
@@ -43,6 +54,15 @@ class Warm:
 
     def alive(self) -> bool:
         return self._zygote is not None and self._zygote.poll() is None
+
+    def cpu_seconds(self) -> float:
+        """What the runs that have ended took, with all that they started and waited for."""
+        import psutil
+
+        if self._zygote is None:
+            return 0.0
+        times = psutil.Process(self._zygote.pid).cpu_times()
+        return float(times.children_user + times.children_system)
 
     def open(self) -> None:
         """Start the warm process now, so that the first run need not wait for it.
@@ -61,6 +81,7 @@ class Warm:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
+            start_new_session=True,  # Ctrl-C is for the parent, which ends this one
         )
         theirs.close()
         self._received = b""
@@ -93,7 +114,10 @@ class Warm:
         line = self._line(wait=False)
         if line is None:
             return None
-        return int(json.loads(line)["status"]) if line else -signal.SIGKILL
+        if not line:
+            self.close()
+            return LAUNCHER_GONE
+        return int(json.loads(line)["status"])
 
 
 class _Fork:

@@ -13,16 +13,24 @@ from rich.text import Text
 from harness.curriculum import ROOT
 from harness.measure.units import bytes_text, seconds_text
 from harness.protocol import LEARNER, DayResult, ExerciseResult, Failure, TestResult
+from harness.screen.problems import list_problems
 
 _MARKS = {"passed": "✓", "wrong": "✗", "not started": "·", "skipped": "-"}
 _PLAIN = {"passed": "ok", "wrong": "X", "not started": ".", "skipped": "-"}
 _STYLES = {"passed": "green", "wrong": "bold red", "not started": "dim", "skipped": "yellow"}
 _SHOWN = 2
 """How many failing tests of one exercise are told in full; the others are counted."""
+_PRINTED = 10
+"""How many lines of what a failing test printed are shown."""
 
 
-def show(result: DayResult, console: Console, verbose: bool = False) -> None:
-    """Print ``result``: what passed, what failed and why, with what, and what to do next."""
+def show(
+    result: DayResult, console: Console, verbose: bool = False, left: list[str] | None = None
+) -> None:
+    """Print ``result``: what passed, what failed and why, with what, and what to do next.
+
+    ``left``: where one exercise was graded, the day's others that are not known to pass.
+    """
     _head(result, console)
     for problem in result.problems:
         _problem(problem, console, verbose)
@@ -30,7 +38,8 @@ def show(result: DayResult, console: Console, verbose: bool = False) -> None:
         width = max((len(e.name) for e in result.exercises), default=0)
         for exercise in result.exercises:
             _exercise(exercise, width, console, verbose)
-    _foot(result, console, verbose)
+    _foot(result, console, verbose, left)
+    list_problems(result, console)
 
 
 def _head(result: DayResult, console: Console) -> None:
@@ -62,13 +71,16 @@ def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: b
     line.append(_summary(exercise), style="" if status == "wrong" else "dim")
     console.print(line)
     if status == "wrong":
-        shown = _different(exercise.failed)[:_SHOWN]
-        for test in shown:
+        ran = [test for test in exercise.failed if test.outcome == "failed"] or exercise.failed
+        shown = ran if verbose else _different(ran)[:_SHOWN]
+        for number, test in enumerate(shown):
             _failed_test(test, console, verbose)
-        more = len(exercise.failed) - len(shown)
+            if verbose or number == 0:
+                _printed(test, console, verbose)
+        more = len(ran) - len(shown)
         if more > 0:
-            note = f"and {more} more failing test{'s' * (more > 1)}" + (
-                "" if verbose else " (-v shows tracebacks)"
+            note = (
+                f"and {more} more failing test{'s' * (more > 1)} (V=1 shows all, with tracebacks)"
             )
             console.print(Text(f"      {note}", style="dim"))
     elif status == "skipped" or (verbose and status == "passed"):
@@ -86,11 +98,14 @@ def _different(failed: list[TestResult]) -> list[TestResult]:
 
 
 def _summary(exercise: ExerciseResult) -> str:
-    total, failed = len(exercise.tests), len(exercise.failed)
+    total = len(exercise.tests)
+    not_run = sum(test.outcome == "unfinished" for test in exercise.tests)
+    failed = len(exercise.failed) - not_run
     if exercise.status == "not started":
         return "not started"
     if exercise.status == "wrong":
-        return f"{failed} of {total} tests fail" if total else "no test ran"
+        rest = f" · {not_run} not run" if not_run else ""
+        return f"{failed} of {total} tests fail{rest}" if total else "no test ran"
     skipped = sum(t.outcome == "skipped" for t in exercise.tests)
     parts = [f"{total - skipped} tests"] if total > skipped else []
     if skipped:
@@ -121,7 +136,22 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
         console.print(Text(textwrap.indent(failure.detail, "        "), style="dim"))
 
 
-def _foot(result: DayResult, console: Console, verbose: bool) -> None:
+def _printed(test: TestResult, console: Console, verbose: bool) -> None:
+    """What the learner's code printed in the test."""
+    if not test.printed.strip():
+        return
+    lines = test.printed.rstrip("\n").splitlines()
+    shown = lines if verbose else lines[:_PRINTED]
+    complete = len(shown) == len(lines) and len(test.printed) == test.printed_length
+    cut = "" if complete else f" ({test.printed_length:,} characters, of which these are the first)"
+    console.print(Text(f"        printed in this test{cut}:", style="dim"))
+    for line in shown:
+        text = "".join(c if c.isprintable() else "?" for c in line.expandtabs(4))
+        room = max(console.width - 10, 30)
+        console.print(Text(f"        | {text if len(text) <= room else text[: room - 1] + '…'}"))
+
+
+def _foot(result: DayResult, console: Console, verbose: bool, left: list[str] | None) -> None:
     done = sum(e.status == "passed" for e in result.exercises)
     parts = [
         f"{done} of {len(result.exercises)} exercises",
@@ -135,7 +165,7 @@ def _foot(result: DayResult, console: Console, verbose: bool) -> None:
     for line in _gpu_lines(result.gpu):
         _paragraph(line, console, "", style="dim")
     console.print(Text(" · ".join(parts), style="bold green" if result.passed else "bold"))
-    for line in next_step(result):
+    for line in next_step(result, left):
         _paragraph(line, console, "")
 
 
@@ -178,23 +208,24 @@ def _gpu_lines(gpu: dict[str, object]) -> list[str]:
     return lines + [f"NVML: {p}" for p in problems]  # type: ignore[attr-defined]
 
 
-def next_step(result: DayResult) -> list[str]:
-    """What to do now, as commands that exist."""
+def next_step(result: DayResult, left: list[str] | None = None) -> list[str]:
+    """What to do now, as commands that exist. ``left`` as in ``show``."""
     day = f"TRACK={result.track} DAY={result.day}"
-    if result.impl != LEARNER:
-        return []
-    if result.problems:
+    grade = f"make {result.track} DAY={result.day}"
+    if result.impl != LEARNER or result.problems:
         return []
     if result.passed:
+        if left:
+            return [f"Next: {left[0]} ({grade} EX={left[0]})"]
+        if left is not None:
+            return [f"Next: {grade} (the whole day)"]
         return [f"Next: make {result.track} DAY={result.day + 1}"] if _exists(result, 1) else []
     if all(e.status == "not started" for e in result.exercises):
         file = f"tracks/{result.track}/day{result.day:02d}.py"
         return [f"Next: make lesson {day}, then write the answers in {file}"]
     wrong = next((e for e in result.exercises if e.status == "wrong"), None)
     todo = wrong or next((e for e in result.exercises if e.status == "not started"), None)
-    return (
-        [f"Next: {todo.name} (make {result.track} DAY={result.day} EX={todo.name})"] if todo else []
-    )
+    return [f"Next: {todo.name} ({grade} EX={todo.name})"] if todo else []
 
 
 def _exists(result: DayResult, ahead: int) -> bool:

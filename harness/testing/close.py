@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.testing.patterns import explain, nearly
+from harness.testing.patterns import explain, holding, nearly
 from harness.testing.regions import describe
 
 WIDTH = 72  # the report indents it by eight columns
+FEW = 4096  # values, of which every pattern is looked at
 MANY_TIMES = 1000  # the tolerance: beyond that the two numbers speak for themselves
 
 
@@ -22,11 +23,27 @@ class Mismatch(AssertionError):
     """A result that is not the expected one.
 
     ``actual``, ``expected`` and ``name`` are what was compared; ``data`` says the same as the
-    text in a form that JSON can hold.
+    text in a form that JSON can hold. ``plain`` is the text without the pattern that was seen in
+    this one comparison, ``tolerance`` that of each element and ``wrong`` which are outside of it
+    (None: the values could not be compared).
     """
 
-    def __init__(self, text: str, *, actual: Any, expected: Any, name: str, data: dict[str, Any]):
+    def __init__(
+        self,
+        text: str,
+        *,
+        actual: Any,
+        expected: Any,
+        name: str,
+        data: dict[str, Any],
+        plain: str = "",
+        tolerance: np.ndarray | None = None,
+        wrong: np.ndarray | None = None,
+    ):
         super().__init__(text)
+        self.plain = plain or text
+        self.tolerance = tolerance
+        self.wrong = wrong
         self.actual = actual
         self.expected = expected
         self.name = name
@@ -232,6 +249,11 @@ def _wide(x: Any, like: Any = None) -> Any:
     return x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
 
 
+def _exact(x: Any) -> np.ndarray:
+    """Whole numbers, with all their digits."""
+    return np.asarray(x.detach().cpu().numpy() if _is_tensor(x) else x)
+
+
 def _is_exact(dtype: str) -> bool:
     return dtype == "bool" or dtype.startswith(("int", "uint"))
 
@@ -297,7 +319,7 @@ def _mismatch(
         if not tolerance.any():  # whole numbers
             wrong = ~same
             if not wrong.any():  # integers that float64 can't tell apart
-                wrong = np.asarray(_wide(actual != expected), dtype=bool)
+                wrong = np.asarray(_exact(actual) != _exact(expected), dtype=bool)
             times = error
         else:
             wrong = ~(same | (np.isfinite(want) & (error <= tolerance)))
@@ -311,14 +333,16 @@ def _mismatch(
         own = "float64" if _is_number(actual) else _dtype_name(actual.dtype)
         pattern = nearly(got, want, wrong, float(times[worst]), own)
     regions = describe(wrong, tile)
+    holds = [] if pattern is None else [pattern.name]
+    if wrong.size <= FEW:
+        holds = sorted({*holds, *holding(got, want, tolerance, tile=tile)})
 
-    if pattern is not None:
-        says = f"{name}: {pattern.says}"
-    elif count == total:
-        says = f"{name} is wrong everywhere." if total > 1 else f"{name} is wrong."
+    if count == total:
+        plain = f"{name} is wrong everywhere." if total > 1 else f"{name} is wrong."
     else:
-        says = f"{name} is wrong in places."
-    lines = [_wrap(says, "", "  ")]
+        plain = f"{name} is wrong in places."
+    says = plain if pattern is None else f"{name}: {pattern.says}"
+    lines = []
     if total > 1:
         share = 100 * count / total
         percent = "under 0.1 %" if share < 0.1 else f"{min(share, 99.9):.1f} %"
@@ -330,8 +354,9 @@ def _mismatch(
         line += f", {_times(float(times[worst]))} the tolerance"
     lines.append(_wrap(line, "  worst: " if total > 1 else "  value: ", "         "))
     everywhere = pattern is not None and wrong.mean() > 0.9
+    head = _wrap(says, "", "  ")
     room = 0 if everywhere else 8
-    room -= sum(text.count("\n") + 1 for text in lines)
+    room -= sum(text.count("\n") + 1 for text in [head, *lines])
     for region in regions:
         text = _wrap(region, "  where: ", "         ")
         room -= text.count("\n") + 1
@@ -350,9 +375,19 @@ def _mismatch(
             "tolerances": float(times[worst]) if np.isfinite(times[worst]) else None,
         },
         "pattern": None if pattern is None else pattern.name,
+        "holds": holds,
         "regions": regions,
     }
-    return Mismatch("\n".join(lines), actual=actual, expected=expected, name=name, data=data)
+    return Mismatch(
+        "\n".join([head, *lines]),
+        actual=actual,
+        expected=expected,
+        name=name,
+        data=data,
+        plain="\n".join([_wrap(plain, "", "  "), *lines]),
+        tolerance=tolerance,
+        wrong=wrong,
+    )
 
 
 def _index(index: list[int]) -> str:

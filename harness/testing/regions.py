@@ -98,9 +98,7 @@ def _axis(wrong: np.ndarray, axis: int, block: int) -> str | None:
         last = (size - 1) // block * block
         partial = size % block != 0
         if hits[0] >= last and last > 0:
-            if partial:
-                return f"{text}, the last block of axis {axis}: is the mask on axis {axis} missing?"
-            return f"{text}, the last block of axis {axis}: does the grid reach it?"
+            return f"{text}, the last{', partial' if partial else ''} block of axis {axis}"
         if hits[-1] < block and last > 0:
             return f"{text}, the first block of axis {axis}"
         if hits[0] >= block and len(hits) == size - block:

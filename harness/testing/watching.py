@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from harness.measure.kernels import KernelClock
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -176,11 +178,14 @@ class _CpuMemory:
     def __init__(self) -> None:
         self.peak = self.live = 0
         self._on = False
+        self._clock: KernelClock | None = None
         self._sizes: dict[int, int] = {}  # of the blocks that are alive, by address
 
     def resume(self) -> None:
         from torch._C import _autograd, _profiler
 
+        # There is one profiler: while it is used here, the card's kernels are noted here as well.
+        self._clock = KernelClock.interrupt()
         # Read once, at the first use; below, Kineto tells stderr of each start and stop.
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")
         config = _profiler.ProfilerConfig(
@@ -193,6 +198,8 @@ class _CpuMemory:
             _profiler._ExperimentalConfig(),
         )
         activities = {_profiler.ProfilerActivity.CPU}
+        if self._clock is not None:
+            activities.add(_profiler.ProfilerActivity.CUDA)
         _autograd._prepare_profiler(config, activities)
         _autograd._enable_profiler(config, activities)
         self._on = True
@@ -205,8 +212,14 @@ class _CpuMemory:
             raise RuntimeError(
                 "watch() cannot count the memory of a call that uses torch's profiler itself"
             )
+        if self._clock is not None:
+            sys.modules["torch"]._C._cuda_synchronize()  # torch.cuda's own is being watched
+        seen = _autograd._disable_profiler()
+        if self._clock is not None:
+            self._clock.add(seen.events())
+            self._clock.start()
         blocks = []
-        waiting = list(_autograd._disable_profiler().experimental_event_tree())
+        waiting = list(seen.experimental_event_tree())
         while waiting:
             event = waiting.pop()
             waiting += event.children

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -73,6 +74,7 @@ def _update(git: Git, check: bool, upstream: str) -> int:
     plan = make_plan(git, head, base, newest)
     when = git.out("log", "-1", "--format=%cs", newest)
     _say_plan(plan, f"The version of {when}", check)
+    _say_subjects(git, base or head, newest)
     if check:
         print("\nNothing was changed: make update without CHECK=1 does it.")
         return 0
@@ -117,7 +119,10 @@ def _new_commit(git: Git, plan: Plan, base: str) -> str:
     git.out("update-index", "-z", "--index-info", given=given, env=aside)
     tree = git.out("write-tree", env=aside)
     Path(index).unlink(missing_ok=True)
-    known = git.maybe("config", "user.email") or "GIT_COMMITTER_EMAIL" in os.environ
+    # An address alone is no identity where git may not guess the name that belongs to it.
+    known = (git.maybe("config", "user.email") or "GIT_COMMITTER_EMAIL" in os.environ) and all(
+        git.run("var", f"GIT_{role}_IDENT").returncode == 0 for role in ("AUTHOR", "COMMITTER")
+    )
     parents = ["-p", plan.old, "-p", plan.newest]
     message = "Merge upstream (make update)"
     return git.out("commit-tree", tree, *parents, "-m", message, env=None if known else _NOBODY)
@@ -251,9 +256,9 @@ def _say_plan(plan: Plan, version: str, check: bool) -> None:
     kinds = Counter(file.path.split("/")[0] for file in plan.files if file.day is None)
     print(f"{version} {would}:")
     days = [file for file in plan.files if file.day is not None]
-    fresh = [_name(f) for f in days if f.how == "new" and f.before is None]
-    if fresh:
-        print(f"  new days      {', '.join(fresh)}")
+    for file in days:
+        if file.how == "new" and file.before is None:
+            print(f"  new day       {_name(file)}{_title(file)}")
     for file in days:
         if file.came_from:
             print(f"  moved         {file.came_from} is now {file.path}, with your answers")
@@ -262,6 +267,8 @@ def _say_plan(plan: Plan, version: str, check: bool) -> None:
                 f"{len(file.conflicts)} place(s) for you to decide"
             )  # fmt: skip
             print(f"  merged        {file.path}: {what}")
+            for line, text in file.reworded:
+                print(f"  yours stays   {file.path}:{line}, where upstream now says: {text}")
         elif file.how == "kept apart":
             gone = "upstream has no such day now" if file.after is None else "another day now"
             print(f"  kept apart    {file.path}: {gone}; your version is in the archive")
@@ -273,6 +280,25 @@ def _say_plan(plan: Plan, version: str, check: bool) -> None:
     for file in plan.files:
         if file.day is None and file.how == "merged":
             print(f"  merged        {file.path}: you had changed it too")
+
+
+SUBJECTS = 10
+
+
+def _say_subjects(git: Git, base: str, newest: str) -> None:
+    """What was done, in the words of those who did it."""
+    subjects = git.maybe("log", "--no-merges", "--format=%s", f"{base}..{newest}").splitlines()
+    if subjects:
+        print("What is new:")
+    for subject in subjects[:SUBJECTS]:
+        print(f"  {subject}")
+    if len(subjects) > SUBJECTS:
+        print(f"  and {len(subjects) - SUBJECTS} more")
+
+
+def _title(file: File) -> str:
+    found = re.search(rb"^Day \d+: (.+?)\s*$", file.after or b"", re.MULTILINE)
+    return f": {found[1].decode(errors='replace')}" if found else ""
 
 
 def _say_done(plan: Plan) -> int:

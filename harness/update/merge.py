@@ -30,6 +30,8 @@ class Merged:
 
     text: bytes
     conflicts: tuple[int, ...] = ()
+    reworded: tuple[tuple[int, str], ...] = ()
+    """Lines of ``text`` with a comment of yours that upstream has changed too, and upstream's."""
 
 
 def merge(base: bytes, yours: bytes, theirs: bytes) -> Merged:
@@ -39,9 +41,10 @@ def merge(base: bytes, yours: bytes, theirs: bytes) -> Merged:
     if plain[1] in (plain[0], plain[2]):
         return Merged(_ended(plain[2], ending))
     merged, clean = _git_merge(*plain)
+    reworded: tuple[tuple[int, str], ...] = ()
     if not clean:
-        merged = _fine_merge(*plain)
-    return Merged(_ended(merged, ending), () if clean else conflicts_in(merged))
+        merged, reworded = _fine_merge(*plain)
+    return Merged(_ended(merged, ending), () if clean else conflicts_in(merged), reworded)
 
 
 def conflicts_in(text: bytes) -> tuple[int, ...]:
@@ -86,19 +89,24 @@ def _git_merge(base: bytes, yours: bytes, theirs: bytes) -> tuple[bytes, bool]:
     return done.stdout, done.returncode == 0
 
 
-def _fine_merge(base: bytes, yours: bytes, theirs: bytes) -> bytes:
+def _fine_merge(
+    base: bytes, yours: bytes, theirs: bytes
+) -> tuple[bytes, tuple[tuple[int, str], ...]]:
     old, mine, new = (
         split_lines(text.decode("utf-8", "surrogateescape")) for text in (base, yours, theirs)
     )
     out: list[str] = []
+    reworded: list[tuple[int, str]] = []
     for before, my, their in _regions(old, mine, new):
         if my in (before, their):
             out += their
         elif their == before or _code(their) == _code(before):
+            if their != before and set(_comments(my)) - set(_comments(before)):
+                reworded.append((len(out) + 1, " ".join(_comments(their))))
             out += my  # upstream changed nothing here, or only the comments that you replaced
         else:
             out += [f"{MARK}\n", *_whole(my), "=======\n", *_whole(their), f">>>>>>> {THEIRS}\n"]
-    return "".join(out).encode("utf-8", "surrogateescape")
+    return "".join(out).encode("utf-8", "surrogateescape"), tuple(reworded)
 
 
 def _regions(
@@ -142,6 +150,10 @@ def _edits(old: list[str], changed: list[str]) -> list[tuple[int, int, int, int]
 def _code(lines: list[str]) -> list[str]:
     """The lines that are neither blank nor comments."""
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _comments(lines: list[str]) -> list[str]:
+    return [line.strip() for line in lines if line.lstrip().startswith("#")]
 
 
 def _whole(lines: list[str]) -> list[str]:

@@ -35,6 +35,8 @@ class File:
     conflicts: tuple[int, ...] = ()
     broken: str = ""
     """Line and reason why the merged file is no valid Python any more, where yours was."""
+    reworded: tuple[tuple[int, str], ...] = ()
+    """Comments that both have changed: yours stay, on these lines; upstream's text of each."""
     came_from: str = ""
     """Where upstream had the day before it moved it here."""
 
@@ -128,7 +130,9 @@ def _become(
     if merged is None:
         return File(path, disk, with_endings_of(new, disk), executable, "kept apart")
     broken = "" if merged.conflicts else _broken(path, yours, merged.text)
-    return File(path, disk, merged.text, executable, "merged", merged.conflicts, broken)
+    return File(
+        path, disk, merged.text, executable, "merged", merged.conflicts, broken, merged.reworded
+    )
 
 
 def _merge(path: str, old: bytes | None, yours: bytes, new: bytes) -> Merged | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from harness.curriculum import (
@@ -67,7 +68,8 @@ def stub_findings(result: DayResult) -> list[str]:
 
 
 def check_bugs(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
-    """A test of its exercise rejects every known bug."""
+    """A test of its exercise rejects every known bug: on the GPU where there is one, or else, or
+    where the GPU only died of it, on the CPU, whose interpreter sees what a GPU lets pass."""
     if not day.bugs.exists():
         return []
     found = []
@@ -79,25 +81,54 @@ def check_bugs(day: Day, launcher: Launcher, seed: int, device: str = "auto") ->
     for bug in bugs:
         with tempfile.TemporaryDirectory(prefix="bug-") as folder:
             write_source(Path(folder) / f"{day.name}.py", apply_bug(source, bug, day.solution))
-            result = _run(
-                day, launcher, folder, seed, device,
-                prior=SOLUTION, exercise=bug.exercise, first_failure=True,
-            )  # fmt: skip
+            results = _on_both(day, launcher, folder, seed, device, bug.exercise)
         where = f"bug {bug.number} ({bug.exercise}, {day.bugs.name}:{bug.line})"
-        if result.problems:
-            found.append(f"{where} cannot be graded: {result.problems[0].message}")
-        elif not any(t.outcome == "failed" for t in result.tests):
-            found.append(f"{where} is rejected by no test: replaces {bug.find.strip()!r}")
+        problems = [result.problems[0] for result in results if result.problems]
+        if problems:
+            found.append(f"{where} cannot be graded: {problems[0].message}")
+        elif not any(t.outcome == "failed" for result in results for t in result.tests):
+            tried = " or on ".join(_place(result) for result in results)
+            what = bug.find.strip()
+            found.append(f"{where} is rejected by no test on {tried}: replaces {what!r}")
     return found
 
 
+def _on_both(
+    day: Day, launcher: Launcher, folder: str, seed: int, device: str, exercise: str
+) -> list[DayResult]:
+    """A wrong answer graded where ``device`` says; unless it is rejected there, on the CPU too."""
+
+    def graded(launcher: Launcher, device: str) -> DayResult:
+        return _run(
+            day, launcher, folder, seed, device,
+            prior=SOLUTION, exercise=exercise, first_failure=True,
+        )  # fmt: skip
+
+    results = [graded(launcher, device)]
+    rejected = any(t.failure and t.failure.reason != "died" for t in results[0].tests)
+    if results[0].device.get("kind") == "cuda" and not rejected:
+        results.append(graded(launcher.on_cpu(), "cpu"))
+    return results
+
+
+def _place(result: DayResult) -> str:
+    if result.device.get("kind") == "cuda":
+        return "the GPU"
+    return "the interpreter" if result.track == "triton" else "the CPU"
+
+
 def check_material(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
-    """The lesson's blocks run and print what they show; the examples pass; the bench is right."""
+    """The lesson's blocks run and print what they show; the examples pass; the bench is right.
+
+    On a machine with a GPU the lesson runs on the CPU as well: it is one text for both."""
     events: list[Event] = []
     request = Request(
         day.track, day.number, SOLUTION, seed=seed, device=device, test_file=str(MATERIAL)
     )
     attempt(request, launcher, events.append)
+    if any(e.kind == "device" and e.data["device"]["kind"] == "cuda" for e in events):
+        lesson = replace(request, device="cpu", tests=("test_lesson",))
+        attempt(lesson, launcher.on_cpu(), events.append)
     found = []
     for event in events:
         if event.kind in ("failed", "died", "broken"):

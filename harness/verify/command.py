@@ -11,6 +11,7 @@ from harness.run.process import Metered
 from harness.usage import check_choice, seed_of
 from harness.verify import checks
 from harness.verify.form import check_form, readable
+from harness.verify.says import check_says
 
 Found = dict[str, list[str]]
 Costs = dict[str, float]
@@ -20,8 +21,10 @@ BUGS_SECONDS = 20.0
 LAST = ROOT / ".harness" / "verify.json"
 
 
-def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) -> int:
-    """→ exit code 0 if every day asked for is proved."""
+def verify_days(
+    track: str, number: str, device: str, seed: str, as_json: bool, says: bool = False
+) -> int:
+    """→ exit code 0 if every day asked for is proved; ``says`` as in ``verify_day``."""
     check_choice("DEVICE", device, ("auto", "cpu", "cuda"))
     fixed = seed_of(seed or "0")
     days = [find_day(track, number)] if number else _days(track)
@@ -32,7 +35,9 @@ def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) 
         for day in days:
             if day.track not in launchers:
                 launchers[day.track] = _launcher(day.track, device, stack)
-            report[day.key], costs[day.key] = verify_day(day, launchers[day.track], fixed, device)
+            report[day.key], costs[day.key] = verify_day(
+                day, launchers[day.track], fixed, device, says
+            )
             if not as_json:
                 _print(day, report[day.key], costs[day.key])
     if not number:
@@ -56,14 +61,19 @@ def verify_days(track: str, number: str, device: str, seed: str, as_json: bool) 
 
 
 def verify_day(
-    day: Day, launcher: Metered, seed: int = 0, device: str = "auto"
+    day: Day, launcher: Metered, seed: int = 0, device: str = "auto", says: bool = False
 ) -> tuple[Found, Costs]:
-    """What each check found, and the CPU seconds that it took."""
+    """What each check found, and the CPU seconds that it took.
+
+    ``says``: check as well that of no known bug another one's sentence is told; that costs more
+    than all other checks.
+    """
     found: Found = {"form": check_form(day), **{name: [] for name in checks.CHECKS}}
     costs: Costs = {}
     if not readable(day):
         return found, costs  # nothing can be run of it; the form says why
-    for name, check in checks.CHECKS.items():
+    every = {**checks.CHECKS, "says": check_says} if says else checks.CHECKS
+    for name, check in every.items():
         before = launcher.cpu_seconds()
         found[name] = check(day, launcher, seed, device)
         costs[name] = launcher.cpu_seconds() - before

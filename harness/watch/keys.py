@@ -10,13 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from harness.watch.view import window
+from harness.watch.view import has_keys, window
 
 
 @contextlib.contextmanager
 def single_keys() -> Iterator[None]:
     """Put the terminal into key-at-a-time mode, and back whatever happens."""
-    if not sys.stdin.isatty():
+    if not has_keys():
         yield
         return
     import termios
@@ -44,14 +44,18 @@ def read_keys(pressed: Callable[[str], None], stop: threading.Event) -> None:
     awaited as SIGWINCH: that signal may reach a thread other than the main one, which then sleeps
     on, and terminals behind a container's engine do not always pass it.
     """
-    descriptor, size = sys.stdin.fileno(), window()
+    listen = [sys.stdin.fileno()] if has_keys() else []  # the end of a pipe is no wish to stop
+    size = window()
     while not stop.is_set():
-        ready, _, _ = select.select([descriptor], [], [], 0.2)
+        ready, _, _ = select.select(listen, [], [], 0.2)
         if size != (size := window()):
             pressed(RESIZED)
         if not ready:
             continue
-        data = os.read(descriptor, 1)
+        try:
+            data = os.read(ready[0], 1)
+        except OSError:  # the terminal is gone
+            data = b""
         if not data:
             pressed("q")
             return

@@ -13,13 +13,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.curriculum import ROOT, Day, deeper_hints, find_day, find_exercise
+from harness.curriculum import ROOT, Day, find_day, find_exercise, find_track
 from harness.progress import ProgressError, Store
 from harness.progress.summary import next_day
 from harness.protocol import LEARNER, DayResult, Request
 from harness.run import run
 from harness.run.process import Process
 from harness.run.warm import Warm
+from harness.screen.hints import hint_text
+from harness.screen.waiting import Progress
 from harness.usage import Usage, seed_of
 from harness.watch.files import events_arrive, watch_files
 from harness.watch.keys import RESIZED, read_keys, single_keys
@@ -68,6 +70,9 @@ class Cancellable:
             self._process.kill()
         return self._process
 
+    def on_cpu(self) -> Warm:
+        return self.warm.on_cpu()
+
     def cancel(self) -> None:
         """End the run from another thread; the thread that follows it sees it gone."""
         self._cancelled = True
@@ -86,11 +91,13 @@ class Session:
         self.number = 0
         self.retried = False
         self.saved_at = 0.0
+        self.progress = Progress()
+        self.away = False
         polling = not events_arrive(ROOT / "tracks" / day.track)
         self.view = View(polling)
 
     def loop(self) -> int:
-        """Until q: → 0 if the last result passed."""
+        """Until q or Ctrl-C. → 0: to stop watching is no failure"""
         folders = [ROOT / "tracks" / self.day.track, ROOT / "harness"]
         watcher = threading.Thread(
             target=watch_files,
@@ -114,6 +121,7 @@ class Session:
                         # A Ctrl-C that comes just before the wait begins does not end the wait.
                         event = self.events.get(timeout=0.5)
                     except queue.Empty:
+                        self._count()
                         continue
                     if isinstance(event, Key) and event.key == "q":
                         break
@@ -126,12 +134,23 @@ class Session:
                     self.running.cancel()
                 self.warm.close()
         print()
-        return 0 if self.view.result is not None and self.view.result.passed else 1
+        return 0
 
     def _note_saved(self, files: set[Path]) -> None:
         self.events.put(Saved(files, time.monotonic()))
 
+    def _count(self) -> None:
+        """The seconds of a run that takes long."""
+        if self.running is not None and not self.away and sys.stdout.isatty():
+            self.view.doing = self.progress.text()
+            self.view.draw()
+
     def _handle(self, event: Event) -> None:
+        if self.away:  # from what a bench printed
+            self._back()
+            if isinstance(event, Key):
+                self.view.draw()
+                return
         if isinstance(event, Saved):
             if any(file.is_relative_to(ROOT / "harness") for file in event.files):
                 self._restart("the harness changed: starting anew")
@@ -168,13 +187,15 @@ class Session:
             known_bugs=True,
         )  # fmt: skip
 
+        progress = self.progress = Progress()
+
         def grade() -> None:
             # one run at a time: the one that was cancelled ends first
             with self._turn:
                 if number != self.number:
                     return
                 try:
-                    self.events.put(Graded(run(request, launcher), number))
+                    self.events.put(Graded(run(request, launcher, progress.note), number))
                 except Exception as error:
                     why = f"the tests could not be run ({error}): r tries again, make doctor helps"
                     self.events.put(Failed(why, number))
@@ -227,12 +248,18 @@ class Session:
             self.view.draw()
         elif key == "n":
             self._next()
+        elif key == "p":
+            self._previous()
         elif key == "b":
             self._bench()
         elif key == RESIZED:
-            if sys.stdout.isatty():
-                sys.stdout.write("\x1b[2J")
+            self._back()
             self.view.draw()
+
+    def _back(self) -> None:
+        self.away = False
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[2J")
 
     def _hint(self) -> str:
         result = self.view.result
@@ -240,15 +267,13 @@ class Session:
         if not open_:
             return "Every exercise passes: n goes to the next day."
         exercise, store = find_exercise(self.day, open_[0]), Store()
-        hints = deeper_hints(self.day, exercise)
-        shown = store.hints_shown(self.day.track, self.day.number, exercise.name)
-        depth = min(shown + 1, len(hints))
         try:
-            store.note_hint(self.day.track, self.day.number, exercise.name, depth)
+            taken = store.hints_shown(self.day.track, self.day.number, exercise.name)
+            text, taken = hint_text(self.day, exercise, taken, passed=False)
+            store.note_hint(self.day.track, self.day.number, exercise.name, taken)
         except ProgressError as error:
             return str(error)
-        lines = [f"{exercise.name}, hint {depth} of {len(hints)}:", *hints[:depth]]
-        return "\n  ".join(lines)
+        return text
 
     def _next(self) -> None:
         try:
@@ -260,17 +285,34 @@ class Session:
                 self.view.draw()
                 return
             day = find_day(*found)
+        self._turn_to(day)
+
+    def _previous(self) -> None:
+        earlier = [d for d in find_track(self.day.track).days if d.number < self.day.number]
+        if earlier:
+            self._turn_to(earlier[-1])
+        else:
+            self.view.note = "This is the first day."
+            self.view.draw()
+
+    def _turn_to(self, day: Day) -> None:
         self.day, self.view.result, self.saved_at = day, None, 0.0
+        self.view.note = ""
         self._grade()
 
     def _bench(self) -> None:
-        self.view.doing = "timing … (a minute or so)"
-        self.view.draw()
+        if not self.day.bench.exists():
+            self.view.note = f"Day {self.day.number} has no bench: not every day is about speed."
+            self.view.draw()
+            return
         from harness.bench import run_bench
 
-        print("\n")
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[2J\x1b[H")
+        print("timing …", flush=True)
         run_bench(self.day.track, self.day.number, quick=True)
-        self.view.doing = "r draws the result again"
+        print("Any key goes back to the tests.", flush=True)
+        self.away = True
 
     def _restart(self, why: str) -> None:
         self.view.note = why

@@ -6,27 +6,36 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Callable
 
 from rich.console import Console
 
 from harness.protocol import DayResult
 from harness.screen.day import show
+from harness.screen.problems import wanted
 
 HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
-KEYS = "h hint   r rerun   n next day   b bench   q quit"
+KEYS = "h hint   r rerun   p previous day   n next day   b bench   q quit"
+NO_KEYS = "no keys are read, because the input is no terminal: Ctrl-C ends"
+
+
+def has_keys() -> bool:
+    """Whether there is somebody at a keyboard."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def window() -> os.terminal_size:
     """The size of the terminal as it is now: not COLUMNS and LINES, which a shell may have exported
-    when the window was another."""
+    when the window was another. A terminal that does not know its size says 0."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno())
+        size = os.get_terminal_size(sys.stdout.fileno())
     except (OSError, ValueError):  # a pipe, or closed
         return shutil.get_terminal_size((80, 24))
+    return os.terminal_size((size.columns or 80, size.lines or 24))
 
 
 class View:
-    """What is shown: the last result, what is going on, and below them a note."""
+    """What is shown: the last result, a note below it, and at the bottom what is going on."""
 
     def __init__(self, polling: bool) -> None:
         self.polling = polling
@@ -34,33 +43,80 @@ class View:
         self.doing = ""
         self.note = ""
         self.latency: float | None = None
+        self._logged = ""
 
     def draw(self) -> None:
         columns, rows = window()
-        *body, keys = self.text(columns).splitlines()
-        if not sys.stdout.isatty():
-            print("\n".join([*body, keys]), flush=True)
+        if wanted():
+            self._log(columns)
             return
-        if len(body) > rows - 1:  # keep the head: what fails first matters most
-            left_out = len(body) - rows + 2
-            body = [*body[: rows - 2], f"… {left_out} more lines: make the window taller"]
-        lines = "".join(f"{line}{CLEAR_LINE}\n" for line in body)
-        sys.stdout.write(f"{HOME}{lines}{keys}{CLEAR_REST}")
+        if not sys.stdout.isatty():
+            print(self.text(columns), end="", flush=True)
+            return
+        lines = fitted(*self._parts(columns), rows)
+        text = "\n".join(f"{line}{CLEAR_LINE}" for line in lines)
+        sys.stdout.write(f"{HOME}{text}{CLEAR_REST}")
         sys.stdout.flush()
 
+    def _log(self, columns: int) -> None:
+        """For an editor that reads along: one line after another, none cut or drawn over, once."""
+        busy = self.doing.startswith("grading")
+        text = "grading …" if busy else self.text(columns).rstrip("\n")
+        if text != self._logged:
+            print(text, flush=True)
+            self._logged = text
+
     def text(self, columns: int) -> str:
-        out = io.StringIO()
-        console = Console(
-            file=out, width=columns, highlight=False, force_terminal=sys.stdout.isatty()
-        )
-        if self.result is not None:
-            show(self.result, console)
-        if self.note:
-            console.print()
-            console.print(self.note, markup=False)
+        report, note, status = self._parts(columns)
+        return "\n".join([*report, *note, "", *status]) + "\n"
+
+    def _parts(self, columns: int) -> tuple[list[str], list[str], list[str]]:
+        """The lines of the report, of the note, and of the status with the keys."""
+
+        def rendered(draw: Callable[[Console], None]) -> list[str]:
+            out = io.StringIO()
+            draw(
+                Console(
+                    file=out, width=columns, highlight=False, force_terminal=sys.stdout.isatty()
+                )
+            )
+            return out.getvalue().splitlines()
+
+        def report(console: Console) -> None:
+            if self.result is not None:
+                show(self.result, console)
+
+        def note(console: Console) -> None:
+            if self.note:
+                console.print()
+                console.print(self.note, markup=False)
+
+        def status(console: Console) -> None:
+            keys = KEYS if has_keys() else NO_KEYS
+            for line in (self._status(), keys):
+                console.print(line, markup=False, style="dim", overflow="ellipsis", no_wrap=True)
+
+        return rendered(report), rendered(note), rendered(status)
+
+    def _status(self) -> str:
+        if self.doing:
+            return self.doing
         how = "polling for changes" if self.polling else "watching"
-        took = f", {self.latency:.2f} s after the save" if self.latency is not None else ""
-        console.print()
-        console.print(self.doing or f"{how}{took}", markup=False, style="dim")
-        console.print(KEYS, markup=False, style="dim")
-        return out.getvalue()
+        if self.result is not None:
+            passed = sum(e.status == "passed" for e in self.result.exercises)
+            how = f"{passed} of {len(self.result.exercises)} pass · {how}"
+        return how + (f", {self.latency:.2f} s after the save" if self.latency is not None else "")
+
+
+def fitted(report: list[str], note: list[str], status: list[str], rows: int) -> list[str]:
+    """As many lines as the window has. The status and the keys stay, and what was asked for; the
+    report loses its end, because what fails first matters most."""
+    blank = [""] if rows > 6 else []
+    bottom = [*blank, *status][-rows:]
+    room = rows - len(bottom)
+    note = note[:room]
+    room -= len(note)
+    if len(report) > room:
+        left_out = len(report) - room + 1
+        report = report[: max(room - 1, 0)] + [f"… {left_out} more lines: a taller window"][:room]
+    return [*report, *note, *bottom]

@@ -14,9 +14,9 @@ import harness.benching
 from harness.bench import run_bench
 from harness.bench.ceilings import best_rate
 from harness.bench.child import no_gpu
-from harness.bench.command import LAST, _keep, benched_days
+from harness.bench.command import LAST, _how_long, _keep, benched_days
 from harness.bench.cpu import CpuTimer, last_level_cache
-from harness.bench.results import load
+from harness.bench.results import DayBench, Report, load, save
 from harness.curriculum import UnknownDay
 
 DAY = '''
@@ -200,3 +200,12 @@ def test_a_later_run_of_another_day_keeps_the_earlier_one(make_day, make_report,
         _keep(make_report(make_day(number=number)), tmp_path, None, Console(quiet=True))
     kept = [load(file) for file in sorted((tmp_path / LAST).glob("triton_day*.json"))]
     assert [day.day for run in kept for day in run.days] == [13, 14]
+
+
+def test_how_long_all_of_them_take_is_said_before(tmp_path):
+    days = [types.SimpleNamespace(track="triton", number=n) for n in (1, 2)]
+    assert _how_long(days, False, tmp_path) == "2 days: about 3 minutes (roughly)."
+    report = Report("now", {}, {}, None, {"quick": False}, [DayBench("triton", 1, seconds=500.0)])
+    save(report, tmp_path / LAST / "triton_day01.json")
+    assert _how_long(days, False, tmp_path) == "2 days: about 10 minutes (by the last time)."
+    assert _how_long(days, True, tmp_path) == "2 days: about 1 minutes (roughly)."

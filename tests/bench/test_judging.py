@@ -6,7 +6,7 @@ from rich.console import Console
 from harness.bench.ceilings import Ceilings
 from harness.bench.compare import compare, show_comparison
 from harness.bench.goals import judge
-from harness.bench.medals import medal
+from harness.bench.medals import medal, next_medal
 from harness.bench.results import save
 from harness.benching import Case, goal
 
@@ -107,6 +107,35 @@ def test_no_medal(made, make_day):
     wrong = made({"yours": 100, "reference": 100}).case({"n": 2})
     wrong.figures[0].error = "wrong: all of it"
     assert medal(make_day(case, wrong)) is None
+
+
+@pytest.mark.parametrize(
+    "yours, said",
+    [
+        (200, ["Silver needs 1.00 x torch's speed: softmax has 0.75.",
+               "Gold needs 0.95 x the reference's speed: softmax has 0.50."]),
+        (110, ["Gold needs 0.95 x the reference's speed: softmax has 0.91."]),
+        (90, []),
+    ],
+)  # fmt: skip
+def test_what_keeps_the_next_medal_away_is_said(made, make_day, yours, said):
+    case = made({"yours": yours, "reference": 100, "torch": 150}).case()
+    assert next_medal(make_day(case)) == said
+
+
+def test_an_untrusted_case_that_costs_a_medal_is_named(made, make_day):
+    case = made({"yours": 90, "reference": 100, "torch": 150}).case({"n": 7})
+    case.untrusted = ["another process used the card"]
+    silver, gold = next_medal(make_day(case))
+    assert silver.startswith("Silver") and gold.startswith("Gold")
+    assert "softmax is untrusted at n=7 (another process used the card)" in silver
+    wrong = made({"yours": 90, "reference": 100}).case({"n": 8})
+    wrong.figures[0].error = "wrong: all of it"
+    assert next_medal(make_day(wrong)) == [
+        "Bronze needs every case right: softmax is not right at n=8."
+    ]
+    lonely = made({"yours": 200, "reference": 100}).case()
+    assert "no figure of torch" in next_medal(make_day(lonely))[0]
 
 
 def test_untrusted_figures_earn_bronze_at_most(made, make_day):

@@ -6,11 +6,12 @@ import re
 import pytest
 from rich.console import Console
 
-from harness.bench.plots import _follows, axis_of, draw, varying
-from harness.bench.record import in_readme, record, table
+from harness.bench.plots import _follows, axis_of, draw, scaling, varying
+from harness.bench.record import in_readme, overview, record, table, write_pages
 from harness.bench.results import GoalResult, load, save
 from harness.bench.table import rate, show, time_text
 from harness.grading.finder import short_hash
+from harness.report.plots import scaling as on_the_page
 
 
 @pytest.fixture
@@ -71,6 +72,25 @@ def test_table_fits_80_columns_and_says_everything_without_colour(day, capsys):
         assert text in out.replace("\n", " ") or text in out
     row = next(line for line in out.splitlines() if line.strip().startswith("yours  "))
     assert row.split() == ["yours", "130", "ns", "76.9", "0.0%", "77%", "0.92x", "4.1", "kB", "1"]
+
+
+def test_a_legend_says_what_the_columns_are(day, capsys):
+    out = " ".join(shown(day, capsys).split())
+    for column in ("±:", "% copy:", "vs ref:", "memory:", "kernels:"):
+        assert column in out, column
+    assert "% matrix:" not in out, "there is no such column"
+
+
+def test_yours_is_seen_on_the_references_line(made, make_day):
+    times = made({"yours": 100, "reference": 100})
+    day = make_day(*(times.case({"n": n}) for n in (64, 128, 256)))
+    lines = {line.get_label(): line for line in scaling(day.benches[0], day).axes[0].lines}
+    yours, reference = lines["yours"], lines["reference"]
+    assert yours.get_zorder() > reference.get_zorder()
+    assert yours.get_linewidth() < reference.get_linewidth() / 2
+    assert yours.get_markerfacecolor() == "none"
+    (drawing,) = on_the_page(day.benches[0], day)
+    assert drawing.index('class="s1 reference"') < drawing.index('class="s0 yours"')
 
 
 def test_the_time_of_a_wrong_answer_is_not_shown(day, capsys):
@@ -143,6 +163,17 @@ def test_readme_table(day, make_report):
         in_readme("no markers", text)
 
 
+def test_a_row_a_bench_has_its_worst_and_best_case_and_what_is_missed(day, make_report):
+    day.benches[0].cases[2].figures[1].ns = day.benches[0].cases[0].figures[0].ns  # 130 ns
+    text = overview([make_report(day)])
+    (row,) = [line for line in text.splitlines() if line.startswith("| 13 |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2:] == [
+        "77% (rows=4096 columns=4096)", "83% (rows=4096 columns=2048)", "–", "0 of 1 met",
+    ]  # fmt: skip
+    assert "- softmax: ≥ 0.97 × the copy bandwidth" in text
+
+
 def test_a_peer_of_few_cases_has_no_column_of_its_own(made, make_day, make_report):
     usual = made({"reference": 100, "torch": 80, "odd": 0.4})
     cases = [made({"reference": 100, "torch": 80}).case({"n": n}) for n in range(4)]
@@ -183,5 +214,12 @@ def test_record_merges_days_of_one_machine(day, make_day, made, make_report, tmp
     kept = json.loads((track / "benches" / "results" / "gpu-a.json").read_text())
     assert [one["day"] for one in kept["days"]] == [5, 13]
     page = (track / "README.md").read_text()
-    assert page.count("| 13 |") == 3
+    assert page.count("| 13 |") == 1, "a row a bench"
     assert page.count("| 5 |") == 1
+    everything = (track / "benches" / "results" / "README.md").read_text()
+    assert everything.count("| 13 |") == 3, "a row a case"
+    (plot,) = (track / "benches" / "results").glob("*.svg")
+    assert f"(benches/results/{plot.name})" in page
+    before = plot.read_bytes()
+    write_pages(tmp_path, "triton")
+    assert plot.read_bytes() == before, "drawn again it is the same file"

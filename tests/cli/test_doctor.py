@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -91,7 +93,8 @@ def test_a_history_that_cannot_be_read(monkeypatch, tmp_path: Path) -> None:
     from harness.progress import Store
 
     file = tmp_path / "progress.db"
-    file.write_text("no database, and long enough to be looked at " * 50)
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("pragma user_version = 99")
     monkeypatch.setattr("harness.progress.Store", lambda: Store(file))
     found = doctor._progress()
     assert "progress.db" in found.remedy and not found.needed
@@ -114,3 +117,11 @@ def test_the_editors_extensions(monkeypatch, tmp_path: Path) -> None:
 def test_a_python_that_is_too_old(monkeypatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 1))
     assert "make PYTHON=" in doctor._python().remedy
+
+
+def test_a_user_without_a_home(monkeypatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    assert "no home folder" in doctor._editor().state and doctor._editor().remedy == ""

@@ -1,10 +1,11 @@
-"""VS Code: every task is a command that exists, and its matchers find the report's lines."""
+"""VS Code: every task is a command that exists, and its matchers find what is wrong and where."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from harness.screen.problems import first_sentence
 from tests.support.terminal import Terminal
 from tests.support.toy import Toy
 
@@ -30,38 +32,27 @@ def jsonc(name: str) -> Any:
 
 
 TASKS = {task["label"]: task for task in jsonc(".vscode/tasks.json")["tasks"]}
+DAY = "tracks/autodiff/day01.py"
 
 
-def filled(task: dict[str, Any], file: str = "tracks/autodiff/day01.py") -> list[str]:
-    """The task's arguments with ``file`` open, as VS Code fills them in."""
-    path = Path(file)
+def filled(arguments: list[str], folder: Path, file: str = DAY, line: int = 1) -> list[str]:
+    """A task's arguments with the cursor on a line of ``file``, as VS Code fills them in."""
     values = {
-        "${fileDirnameBasename}": path.parent.name,
-        "${fileBasenameNoExtension}": path.stem,
-        "${input:exercise}": "double",
-    }
-    return [values.get(argument, argument) for argument in task["args"]]
+        "${workspaceFolder}": str(folder), "${file}": str(folder / file), "${lineNumber}": str(line)
+    }  # fmt: skip
+    return [re.sub(r"\$\{\w+\}", lambda found: values[found[0]], a) for a in arguments]
 
 
 def matched(task: dict[str, Any], output: str) -> set[tuple[str, int, str]]:
-    """File, line and message of every problem, as VS Code's matchers find them: each pattern on
-    the line after the one before it, tried from every line on."""
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    """File, line and message of every problem, as VS Code's matchers find them."""
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output).replace("\r", "")
     found = set()
     for matcher in task["problemMatcher"]:
-        for start in range(len(lines)):
-            values: dict[str, str] = {}
-            for pattern, line in zip(matcher["pattern"], lines[start:], strict=False):
-                match = re.search(pattern["regexp"], line)
-                if match is None:
-                    break
-                for key in ("file", "line", "message"):
-                    if key in pattern:
-                        values[key] = match[pattern[key]]
-            else:
-                if len(values) == 3:
-                    found.add((values["file"], int(values["line"]), values["message"]))
+        (pattern,) = matcher["pattern"]
+        for line in text.split("\n"):
+            if match := re.search(pattern["regexp"], line):
+                values = [match[pattern[key]] for key in ("file", "line", "message")]
+                found.add((values[0], int(values[1]), values[2]))
     return found
 
 
@@ -70,6 +61,7 @@ def toy(tmp_path: Path) -> Toy:
     toy = Toy(tmp_path / "project")
     toy.add_day(1)
     assert toy.run("-m", "harness", "stubs").returncode == 0
+    shutil.copytree(ROOT / ".vscode", toy.folder / ".vscode")
     return toy
 
 
@@ -79,9 +71,14 @@ def answer(toy: Toy, text: str) -> Path:
     return file
 
 
-def run(toy: Toy, label: str) -> subprocess.CompletedProcess[str]:
+def run(toy: Toy, label: str, file: str = DAY, line: int = 1) -> subprocess.CompletedProcess[str]:
     task = TASKS[label]
-    return toy.run(*filled(task), **task["options"].get("env", {}))
+    settings = task["options"].get("env", {})
+    return toy.run(*filled(task["args"], toy.folder, file, line), **settings)
+
+
+def line_of(file: Path, text: str) -> int:
+    return next(n for n, line in enumerate(file.read_text().splitlines(), 1) if text in line)
 
 
 def test_tasks_need_no_extension(tmp_path: Path) -> None:
@@ -112,21 +109,126 @@ def test_there_is_a_task_for_every_command_of_a_learner() -> None:
     used = set()
     for label, task in TASKS.items():
         assert task["type"] == "process", f"{label}: no shell, so that it works on Windows too"
-        module, name, command = filled(task)[:3]
-        assert (module, name) == ("-m", "harness")
+        first, *rest = task["args"]
+        if first == "-m":
+            assert rest.pop(0) == "harness"
+        else:
+            assert first == "${workspaceFolder}/.vscode/day.py" and rest[1] == "${file}", label
+        command = "autodiff" if rest[0] == "grade" else rest[0]
         assert f"  {command} " in known, label
         used.add(command)
     assert used == LEARNERS
 
 
-def test_a_line_that_raises_is_underlined(toy: Toy) -> None:
-    file = answer(toy, "y = x.reshape(7)\n    return y + x")
+@pytest.mark.parametrize(
+    "file",
+    [
+        "day01.py",
+        "lessons/day01.md",
+        "tests/test_day01.py",
+        "solutions/day01.py",
+        "bugs/day01.toml",
+    ],
+)
+def test_any_file_of_the_day_may_be_open(toy: Toy, file: str) -> None:
+    answer(toy, "return x + x")
+    done = run(toy, "Grade this day", f"tracks/autodiff/{file}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 exercises" in done.stdout
+
+
+@pytest.mark.parametrize("file", ["README.md", "harness/cli/app.py", "tracks/autodiff/README.md"])
+def test_a_file_of_no_day_is_told_so(toy: Toy, file: str) -> None:
+    done = run(toy, "Hint for this day", file)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(
+        "belongs to no day: open a dayNN.py, its lesson or its tests."
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_exercise_is_the_one_that_the_cursor_is_in(toy: Toy) -> None:
+    file = answer(toy, "return 3 * x")
+    tests = toy.track / "tests" / "test_day01.py"
+    for where, line in (
+        (DAY, line_of(file, "def double")),
+        (DAY, line_of(file, "return 3 * x")),
+        ("tracks/autodiff/tests/test_day01.py", line_of(tests, "def test_values")),
+    ):
+        done = run(toy, "This exercise", where, line)
+        assert "2 tests fail" in done.stdout or "1 of 2 tests fail" in done.stdout, done.stdout
+    done = run(toy, "This exercise", DAY, 1)
+    assert done.stderr.strip().endswith(f"{DAY}:1 is in no exercise: put the cursor into double.")
+    assert (
+        "double, hint"
+        in run(toy, "Hint for this exercise", DAY, line_of(file, "def double")).stdout
+    )
+    file.write_text(file.read_text() + "\nreturn (\n")
+    broken = run(toy, "This exercise", DAY, 3)
+    assert "never closed" in broken.stderr and "Traceback" not in broken.stderr
+
+
+KINDS = {
+    "raises": (
+        "y = x.reshape(7)\n    return y + x", "y = x.reshape(7)",
+        "ValueError: cannot reshape array of size 5 into shape (7,)",
+    ),
+    "wrong values": ("return x + x + 1.0", "def double", ""),
+    "wrong type": ("return 'twice'", "def double", ""),
+    "endless": ("while True: pass", "while True", "was stopped"),
+    "exit": ("import os\n    os._exit(3)", "def double", "the process ended itself"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_failure_is_a_problem_at_its_line(toy: Toy, kind: str) -> None:
+    """A wrong value has no line of its own: it stands at the exercise's def."""
+    text, line, words = KINDS[kind]
+    if kind == "endless":
+        tests = (toy.track / "tests/test_day01.py").read_text()
+        short = tests.replace('@exercise("double")', '@exercise("double", seconds=1.0)')
+        toy.write("tests/test_day01.py", short)
+    file = answer(toy, text)
     done = run(toy, "Grade this day")
-    line = file.read_text().splitlines().index("    y = x.reshape(7)") + 1
     found = matched(TASKS["Grade this day"], done.stdout)
-    places = {(name, number) for name, number, _ in found}
-    assert places == {("tracks/autodiff/day01.py", line)}, done.stdout
-    assert any("reshape" in message for *_, message in found), found
+    assert (DAY, line_of(file, line)) in {place[:2] for place in found}, done.stdout
+    assert any(message.startswith(words) for *_, message in found), found
+    report = json.loads(run_json(toy))
+    failures = [t["failure"] for e in report["exercises"] for t in e["tests"] if t["failure"]]
+    for _, number, message in found:  # the first sentence of what the report says
+        said = [f["message"] for f in failures if f["line"] == number]
+        assert any(" ".join(m.split()).startswith(message) for m in said), (message, said)
+
+
+def run_json(toy: Toy) -> str:
+    return toy.run("-m", "harness", "autodiff", "1", "--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (
+            "reads past the end: index 1 of 1. Is a mask missing?",
+            "reads past the end: index 1 of 1.",
+        ),
+        ("off by 0.5 in `a.b`, e.g. at 3", "off by 0.5 in `a.b`, e.g. at 3"),
+        ("3 of 5 are wrong\n  worst: [2] got 1", "3 of 5 are wrong"),
+        ("is it `f(x).`? Look again.", "is it `f(x).`?"),
+        ("\n\nfirst\nsecond", "first"),
+        ("", ""),
+    ],
+)
+def test_a_problem_is_one_sentence(message: str, sentence: str) -> None:
+    assert first_sentence(message) == sentence
+
+
+def test_a_long_sentence_stays_on_one_line(toy: Toy) -> None:
+    """The report below it is wrapped to the window; an editor reads lines."""
+    words = "word " * 60 + "end."
+    answer(toy, f"raise ValueError({words!r})")
+    task = TASKS["Grade this day"]
+    done = toy.run(*filled(task["args"], toy.folder), PROBLEMS="1", COLUMNS="40")
+    assert {m for *_, m in matched(task, done.stdout)} == {f"ValueError: {words}"}
 
 
 @pytest.mark.parametrize(
@@ -135,45 +237,59 @@ def test_a_line_that_raises_is_underlined(toy: Toy) -> None:
 def test_a_file_that_cannot_be_imported_is_underlined(toy: Toy, broken: str, words: str) -> None:
     file = answer(toy, f"pass\n\n\n{broken}")
     done = run(toy, "Grade this day")
-    line = file.read_text().splitlines().index(broken) + 1
-    found = matched(TASKS["Grade this day"], done.stdout)
-    assert any(
-        (name, number) == ("tracks/autodiff/day01.py", line) and words in message
-        for name, number, message in found
-    ), done.stdout
+    ((name, number, message),) = matched(TASKS["Grade this day"], done.stdout)
+    assert (name, number) == (DAY, line_of(file, broken))
+    assert words in message
 
 
 def test_a_day_that_passes_has_no_problem(toy: Toy) -> None:
     answer(toy, "return x + x")
-    done = run(toy, "One exercise of this day")
-    assert done.returncode == 0, done.stdout
-    assert matched(TASKS["One exercise of this day"], done.stdout) == set()
+    for label in ("Grade this day", "Next day", "Grade all my days"):
+        done = run(toy, label)
+        assert done.returncode == 0, done.stdout
+        assert matched(TASKS[label], done.stdout) == set()
 
 
-def test_watch_says_when_a_verdict_begins_and_ends(toy: Toy) -> None:
-    """VS Code clears the problems at one line and shows the new ones at the other."""
+def test_the_problems_of_all_days_are_listed(toy: Toy) -> None:
+    file = answer(toy, "return x + x + 1.0")
+    done = run(toy, "Grade all my days")
+    places = {place[:2] for place in matched(TASKS["Grade all my days"], done.stdout)}
+    assert places == {(DAY, line_of(file, "def double"))}, done.stdout
+
+
+def test_an_exercise_that_is_not_started_is_no_problem(toy: Toy) -> None:
+    assert matched(TASKS["Grade this day"], run(toy, "Grade this day").stdout) == set()
+
+
+@pytest.mark.parametrize("rows", [10, 40])
+def test_watch_says_when_a_verdict_begins_and_ends(toy: Toy, rows: int) -> None:
+    """VS Code clears the problems at one line and shows the new ones at the other. It reads whole
+    lines, however low and narrow the panel is."""
     task = TASKS["Watch this day"]
+    assert task["isBackground"], "else the two patterns mean nothing"
     begins, ends = (
         task["problemMatcher"][0]["background"][key] for key in ("beginsPattern", "endsPattern")
     )
-    command = [sys.executable, *filled(task)]
-    environment = {**os.environ, "PYTHONPATH": str(toy.folder)}
+    command = [sys.executable, *filled(task["args"], toy.folder)]
+    settings = task["options"]["env"]
+    environment = {**os.environ, "PYTHONPATH": str(toy.folder), **settings}
     terminal = Terminal(command, toy.folder, environment)
+    terminal.resize(60, rows)
     try:
         terminal.wait_for("not started")
-        terminal.wait_for("b bench   q quit")
+        terminal.wait_for("h hint ")
         file = answer(toy, "y = x.reshape(7)\n    return y + x")
-        shown = terminal.wait_for("after the save") + terminal.wait_for("q quit")
+        shown = terminal.wait_for("after the save") + terminal.wait_for("h hint ")
     finally:
         terminal.press("q")
         terminal.close()
     lines = shown.replace("\r", "").split("\n")
-    assert any(re.search(begins, line) for line in lines)
-    assert any(re.search(ends, line) for line in lines)
-    line = file.read_text().splitlines().index("    y = x.reshape(7)") + 1
-    assert ("tracks/autodiff/day01.py", line) in {place[:2] for place in matched(task, shown)}, (
-        shown
-    )
+    assert sum(bool(re.search(begins, line)) for line in lines) >= 1
+    assert re.search(ends, lines[-1]), lines[-3:]
+    place = (DAY, line_of(file, "y = x.reshape(7)"))
+    found = matched(task, shown)
+    assert {p[:2] for p in found} == {place}, shown
+    assert all(message.startswith("ValueError: cannot reshape") for *_, message in found)
 
 
 def test_conflicts_of_an_update_are_problems(tmp_path: Path) -> None:
@@ -187,20 +303,51 @@ def test_conflicts_of_an_update_are_problems(tmp_path: Path) -> None:
     upstream.rename_exercise()
     upstream.publish()
     task = TASKS["Update"]
-    done = clone.run(*filled(task))
-    line = clone.file().read_text().splitlines().index("<<<<<<< yours") + 1
+    done = clone.run(*task["args"])
     places = {place[:2] for place in matched(task, done.stdout)}
-    assert places == {("tracks/autodiff/day01.py", line)}, done.stdout
+    assert places == {(DAY, line_of(clone.file(), "<<<<<<< yours"))}, done.stdout
 
 
-def test_the_test_explorer_finds_and_grades_the_learners_file(toy: Toy) -> None:
+def test_the_test_explorer_has_tests_and_visible_examples_and_grades_the_learners_file(
+    toy: Toy,
+) -> None:
     settings = jsonc(".vscode/settings.json")
     assert settings["python.testing.pytestEnabled"]
     arguments = settings["python.testing.pytestArgs"]
-    assert all((ROOT / argument).exists() for argument in arguments)
-    assert "2 failed" in toy.run("-m", "pytest", "-q", *arguments).stdout
+    assert "3 failed" in toy.run("-m", "pytest", "-q", *arguments).stdout
     answer(toy, "return x + x")
-    assert "2 passed" in toy.run("-m", "pytest", "-q", *arguments).stdout
+    assert "3 passed" in toy.run("-m", "pytest", "-q", *arguments).stdout
+    listed = toy.run("-m", "pytest", "--collect-only", "-q", *arguments).stdout.splitlines()
+    assert f"{DAY}::test_double" in listed
+    assert "tracks/autodiff/tests/test_day01.py::test_values" in listed
+    assert not any("solutions" in line for line in listed)
+
+
+LAUNCHES = {one["name"]: one for one in jsonc(".vscode/launch.json")["configurations"]}
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_the_debugger_reaches_the_learners_line_in_its_own_process(toy: Toy, name: str) -> None:
+    """The debugger sees what runs in the process that it starts, and nothing in a child."""
+    launch = LAUNCHES[name]
+    file = answer(toy, "import os\n    print('HERE', os.getpid(), flush=True)\n    return x + x")
+    arguments = filled(launch["args"], toy.folder, DAY, line_of(file, "HERE"))
+    program = (
+        ["-m", launch["module"]] if "module" in launch else filled([launch["program"]], toy.folder)
+    )
+    assert launch["type"] == "debugpy" and launch["console"] == "integratedTerminal"
+    script = (
+        "import os, sys, runpy; print('ME', os.getpid(), flush=True); sys.argv = sys.argv[1:]\n"
+        "module = sys.argv[0] == '-m'\n"
+        "sys.argv = sys.argv[1:] if module else sys.argv\n"
+        "run = runpy.run_module if module else runpy.run_path\n"
+        "run(sys.argv[0], run_name='__main__')"
+    )
+    extra = ["-s"] if "module" in launch else []
+    done = toy.run("-c", script, *program, *arguments, *extra, **launch["env"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    pid = re.search(r"ME (\d+)", done.stdout)
+    assert pid and f"HERE {pid[1]}" in done.stdout
 
 
 def test_completion_by_an_assistant_is_off_where_days_are_written() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.sides import beside
+from harness.cli.sides import compared
 from tests.support.toy import Toy
 
 STUB = 'raise NotImplementedError("double")'
@@ -35,18 +35,40 @@ def answer(toy: Toy, text: str, day: int = 1) -> Path:
 
 
 def test_hints_come_one_at_a_time_and_are_remembered(toy: Toy) -> None:
-    toy.add_day(3, reference=("    # HINT: two times x.\n", "    # HINT: two.\n    # HINT: 2 x.\n"))
-    first = harness(toy, "hint", "autodiff", "3")
-    assert "hint 1 of 2" in first
-    assert "2 x." not in first
-    second = harness(toy, "hint", "autodiff", "3", "--ex", "double")
-    assert "2 x." in second
-    assert "That was the last" in second
-    assert "hint 1 of 1" in harness(toy, "hint", "autodiff", "2")
+    first = harness(toy, "hint", "autodiff", "1")
+    assert "double, hint 2 of 3" in first
+    assert "1. In day01.py: return a new array. what is x + x?" in first
+    assert "2. which numbers" in first and "two times x." not in first
+    second = harness(toy, "hint", "autodiff", "1", "--ex", "double")
+    assert "hint 3 of 3" in second and "2. which numbers" in second and "3. two times x." in second
+    assert "hint 3 of 3" in harness(toy, "hint", "autodiff", "1")
+    assert "hint 2 of 3" in harness(toy, "hint", "autodiff", "2")
 
 
-def test_a_hint_does_not_repeat_what_the_stub_shows(toy: Toy) -> None:
-    assert "what is x + x?" not in harness(toy, "hint", "autodiff", "1")
+def test_the_last_hint_ends_in_a_command_that_works(toy: Toy) -> None:
+    def command() -> list[str]:
+        said = harness(toy, "hint", "autodiff", "1").splitlines()[-1]
+        assert said.startswith("That was the last.")
+        return said.split("make ")[1].split()
+
+    harness(toy, "hint", "autodiff", "1")
+    name, *settings = command()
+    assert settings == ["TRACK=autodiff", "DAY=1", "FORCE=1"]
+    given = dict(word.split("=") for word in settings)
+    assert "return 2.0 * x" in toy.run("-m", "harness", name, **given).stdout
+    answer(toy, "return x + x")
+    harness(toy, "autodiff", "1")
+    name, *settings = command()
+    assert settings == ["TRACK=autodiff", "DAY=1"]
+    given = dict(word.split("=") for word in settings)
+    assert "return 2.0 * x" in toy.run("-m", "harness", name, **given).stdout
+
+
+def test_a_long_hint_is_wrapped(toy: Toy) -> None:
+    long = "think " * 12 + "\n    # of it " + "again " * 10 + "and answer?"
+    toy.add_day(3, reference=("which numbers does a factor of two give?", long))
+    said = harness(toy, "hint", "autodiff", "3")
+    assert max(map(len, said.splitlines())) <= 80 and "and answer?" in " ".join(said.split())
 
 
 def test_the_solution_is_shown_after_passing_only(toy: Toy) -> None:
@@ -54,8 +76,10 @@ def test_the_solution_is_shown_after_passing_only(toy: Toy) -> None:
     answer(toy, "return x + x")
     harness(toy, "autodiff", "1")
     shown = harness(toy, "solution", "autodiff", "1")
-    (row,) = [line for line in shown.splitlines() if "2.0 * x" in line]
-    assert row.split() == ["26", "return", "x", "+", "x", "|", "26", "return", "2.0", "*", "x"]
+    marked = [line.split() for line in shown.splitlines() if line.startswith(("<", ">"))]
+    assert ["<", "26", "return", "x", "+", "x"] in marked
+    assert [">", "26", "return", "2.0", "*", "x"] in marked
+    assert max(map(len, shown.splitlines())) <= 80
     assert "SOLUTION" not in shown and "two times x" not in shown
     assert "return 2.0 * x" in harness(toy, "solution", "autodiff", "2", "--force")
 
@@ -93,6 +117,50 @@ def test_progress_and_next(toy: Toy) -> None:
     assert data["tracks"]["autodiff"][0]["level"] == 2
 
 
+TWO = (
+    "def test_double",
+    'def triple(x: np.ndarray) -> np.ndarray:\n    """3 x."""\n    # HINT: a\n'
+    "    ### BEGIN SOLUTION\n    # HINT: b\n    return 3 * x\n    ### END SOLUTION\n\n\n"
+    "def test_double",
+)
+TESTS_OF_TWO = """
+from harness.testing import exercise
+from tracks.autodiff import day{number:02d} as day
+
+
+@exercise("double")
+def test_double():
+    assert day.double(2.0) == 4.0
+
+
+@exercise("triple")
+def test_triple():
+    assert day.triple(2.0) == 6.0
+"""
+
+
+def test_next_is_the_other_exercise_and_the_list_says_how_far_each_day_is(toy: Toy) -> None:
+    toy.add_day(3, reference=TWO, tests=TESTS_OF_TWO)
+    harness(toy, "stubs")
+
+    def states() -> list[str]:
+        return [line[51:] for line in harness(toy, "autodiff").splitlines()[2:5]]
+
+    assert states() == ["not started"] * 3
+    answer(toy, "return x + x", 3)
+    assert "Next: triple (make autodiff DAY=3 EX=triple)" in harness(
+        toy, "autodiff", "3", "--ex", "double"
+    )
+    assert states()[2] == "1 of 2 written"
+    file = toy.track / "day03.py"
+    file.write_text(file.read_text().replace('raise NotImplementedError("triple")', "return 3 * x"))
+    assert states()[2] == "2 of 2 written"
+    harness(toy, "autodiff", "3")
+    said = harness(toy, "autodiff", "3", "--ex", "double")
+    assert "Next: make autodiff DAY=3 (the whole day)" in said
+    assert states()[2] == "passed"
+
+
 def test_only_the_learners_own_file_counts(toy: Toy) -> None:
     harness(toy, "autodiff", "1", "--impl", "solution")
     assert json.loads(harness(toy, "progress", "--json"))["attempts"] == 0
@@ -100,9 +168,9 @@ def test_only_the_learners_own_file_counts(toy: Toy) -> None:
 
 def test_only_the_differing_lines_are_shown_beside_each_other() -> None:
     same = [f"line {n}" for n in range(20)]
-    assert beside(same, same, ("yours", "reference")) == []
+    assert compared(same, same, ("yours", "reference")) == []
     other = [*same[:10], "changed", *same[11:15], "added", *same[15:]]
-    lines = beside(same, other, ("yours", "reference"), 60)
+    lines = compared(same, other, ("yours", "reference"), 60)
     assert lines[0].split() == ["yours", "reference"]
     assert "  11 line 10                 |   11 changed" in lines
     assert [line.split() for line in lines if ">" in line] == [[">", "16", "added"]]
@@ -110,11 +178,29 @@ def test_only_the_differing_lines_are_shown_beside_each_other() -> None:
     assert max(map(len, lines)) <= 60
 
 
-def test_a_long_line_goes_on_below_itself() -> None:
-    left, right = ["x = " + "1 + " * 20 + "END"], ["x = 21"]
-    lines = beside(left, right, ("yours", "reference"), 60)
-    assert "".join(line[5:28] for line in lines[1:]).rstrip().endswith("END")
-    assert max(map(len, lines)) <= 60
+def test_code_too_wide_for_two_columns_stands_one_below_the_other() -> None:
+    left = [
+        "def f(x):",
+        "    total = numpy.add.reduce(numpy.asarray(x, dtype=float) * weights)",
+        "end",
+    ]
+    right = ["def f(x):", "    return 21", "end"]
+    lines = compared(left, right, ("yours", "reference"), 80)
+    assert lines == [
+        "< yours", "> reference", "⋯", "     1 def f(x):",
+        "<    2     total = numpy.add.reduce(numpy.asarray(x, dtype=float) * weights)",
+        ">    2     return 21", "     3 end",
+    ]  # fmt: skip
+    wide = compared(left, right, ("yours", "reference"), 200)
+    assert any("* weights)" in line and "| " in line and "return 21" in line for line in wide)
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_long_line_goes_on_below_itself_and_no_word_is_broken(width: int) -> None:
+    words = [f"word{n}" for n in range(30)]
+    lines = compared(["    " + " ".join(words)], ["x = 21"], ("yours", "reference"), width)
+    assert max(map(len, lines)) <= width
+    assert [w for line in lines for w in line.split() if w.startswith("word")] == words
 
 
 def test_a_reset_of_one_exercise_leaves_the_others(toy: Toy) -> None:
@@ -151,8 +237,38 @@ def test_versions_are_listed_newest_first(toy: Toy) -> None:
     for text in ("# one", "# two"):
         answer(toy, f"return x {text}")
         harness(toy, "reset", "autodiff", "1")
-    harness(toy, "restore", "autodiff", "1", "--version", "2")
+    shown = harness(toy, "restore", "autodiff", "1").splitlines()
+    assert [line.split()[0] for line in shown[:2]] == ["2", "1"]
+    assert all("1 of 1 written, not graded" in line for line in shown[:2])
+    harness(toy, "restore", "autodiff", "1", "--version", "1")
     assert "# one" in (toy.track / "day01.py").read_text()
+    # what stood there was the stub, which is no version; and no number has changed
+    assert harness(toy, "restore", "autodiff", "1").splitlines() == shown
+
+
+def test_a_version_says_what_it_came_to(toy: Toy) -> None:
+    answer(toy, "return x + x")
+    harness(toy, "autodiff", "1")
+    harness(toy, "reset", "autodiff", "1")
+    answer(toy, "return (")
+    harness(toy, "reset", "autodiff", "1")
+    newest, oldest = harness(toy, "restore", "autodiff", "1").splitlines()[:2]
+    assert newest.endswith("syntax error") and oldest.endswith("1 of 1 passed")
+    assert "VERSION=2 brings the newest back" in harness(toy, "restore", "autodiff", "1")
+
+
+def test_a_file_that_is_no_utf_8_is_one_sentence_everywhere(toy: Toy) -> None:
+    file = answer(toy, "return x + x  # ?")
+    file.write_bytes(file.read_bytes().replace(b"# ?", b"# \xe9"))
+    line = file.read_bytes().split(b"# \xe9")[0].count(b"\n") + 1
+    sentence = "the byte 0xe9 is not UTF-8 text: save the file as UTF-8"
+    for command, code in ((["autodiff", "1"], 1), (["mine"], 1), (["next"], 1)):
+        said = " ".join(harness(toy, *command, code=code).split())
+        assert sentence in said and "INTERNALERROR" not in said
+        assert command == ["mine"] or f"tracks/autodiff/day01.py:{line}: {sentence}" in said
+    assert "syntax error" in harness(toy, "autodiff")
+    harness(toy, "reset", "autodiff", "1")
+    assert STUB in file.read_text()
 
 
 LIMITED = """
@@ -187,13 +303,16 @@ def test_a_history_that_cannot_be_read_stops_nothing_else(toy: Toy) -> None:
     (toy.folder / ".harness").mkdir()
     (toy.folder / ".harness/progress.db").write_text("not a database, but rather long " * 99)
     for arguments, code in (
-        (["hint", "autodiff", "1"], 0), (["progress"], 3), (["next"], 3),
-        (["solution", "autodiff", "1"], 3), (["reset", "autodiff", "1"], 0),
-        (["autodiff", "1"], 1),
+        (["hint", "autodiff", "1"], 0), (["progress"], 0), (["next"], 1),
+        (["solution", "autodiff", "1"], 2), (["autodiff", "1"], 1),
     ):  # fmt: skip
+        (toy.folder / ".harness/progress.db").write_text("not a database, but rather long " * 99)
         said = harness(toy, *arguments, code=code)
         assert "Traceback" not in said
-        assert ("progress.db" in said) == (arguments[0] != "reset"), said
+        assert said.count("is damaged") == 1 and "a new history begins" in said, said
+        assert "is damaged" not in harness(toy, "progress")
+    kept = list((toy.folder / ".harness").glob("progress-damaged-*"))
+    assert kept and all("rather long" in file.read_text() for file in kept)
 
 
 def test_the_learners_commands_start_at_once_and_without_torch(toy: Toy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,35 @@ def test_an_environment_that_lacks_packages_is_told_which(toy: Toy) -> None:
     done = make(toy, "mine", "PYTHON=.venv/bin/python")
     assert done.returncode != 0
     assert "lacks numpy==2.2.6, no-such-package==1.0" in done.stderr
+
+
+def test_only_torch_comes_from_pytorchs_index_and_a_dead_host_is_one_line(
+    toy: Toy, tmp_path: Path
+) -> None:
+    """The index is a closed port: asked once, for torch alone, and said in one sentence."""
+    setup = toy.folder / "harness" / "setup.py"
+    text = setup.read_text()
+    assert "extra-index-url" not in text
+    index = 'CPU_INDEX = "https://download.pytorch.org/whl/cpu"'
+    assert index in text
+    setup.write_text(text.replace(index, 'CPU_INDEX = "http://127.0.0.1:9/whl/cpu"'))
+    (toy.folder / "requirements.txt").write_text("torch==99.0\nno-such-package==1.0\n")
+    start = time.monotonic()
+    done = make(toy, "setup", "TORCH=cpu", PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="")
+    assert time.monotonic() - start < 60
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert "has no torch==99.0 for this machine, or cannot be reached" in said[0]
+    assert len(said) == 2 and "no-such-package" not in done.stdout + done.stderr
+    assert not (toy.folder / ".venv").exists()
+
+
+def test_a_python_from_the_environment_is_named(toy: Toy) -> None:
+    done = make(toy, "mine", PYTHON="no-such-python")
+    assert "PYTHON=no-such-python is no program" in done.stderr
+    make(toy, "setup")
+    (toy.folder / "requirements.txt").write_text("no-such-package==1.0\n# What those need\n")
+    exported = make(toy, "mine", PYTHON=".venv/bin/python")
+    assert "Or unset PYTHON, which your shell exports" in exported.stderr
+    given = make(toy, "mine", "PYTHON=.venv/bin/python")
+    assert "unset PYTHON" not in given.stderr

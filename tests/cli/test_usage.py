@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def harness(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     ours = ("IMPL", "EX", "SEED", "DEVICE", "DAY", "COLUMNS")
     env = {k: v for k, v in os.environ.items() if k not in ours}
     return subprocess.run(
@@ -86,16 +85,18 @@ def test_the_days_of_a_track_are_listed() -> None:
 
 
 @pytest.mark.parametrize("columns", [80, None])
-def test_a_lesson_fits_into_the_window(columns: int | None) -> None:
-    done = harness("lesson", "triton", "13", **({"COLUMNS": str(columns)} if columns else {}))
+@pytest.mark.parametrize("day", ["triton 13", "pytorch 1", "autodiff 10"])
+def test_a_lesson_fits_into_80_columns_and_no_line_of_code_is_broken(
+    day: str, columns: int | None
+) -> None:
+    track, number = day.split()
+    done = harness("lesson", track, number, **({"COLUMNS": str(columns)} if columns else {}))
     assert done.returncode == 0
-    assert "Fused softmax" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= (columns or 102)
-    if columns is None:  # a pipe: no line of code is broken
-        lesson = (ROOT / "tracks/triton/lessons/day13.md").read_text(encoding="utf-8")
-        blocks = lesson.split("```")[1::2]
-        code = [line for block in blocks for line in block.splitlines()[1:] if len(line) > 80]
-        assert code and all(line in done.stdout for line in code)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    lesson = ROOT / f"tracks/{track}/lessons/day{int(number):02d}.md"
+    blocks = lesson.read_text(encoding="utf-8").split("```")[1::2]
+    code = [line for block in blocks for line in block.splitlines()[1:]]
+    assert code and all(line in done.stdout for line in code)
 
 
 def test_make_help_lists_only_commands_that_work() -> None:
@@ -125,3 +126,73 @@ def test_doctor_names_what_is_there() -> None:
     assert done.returncode == 0, done.stdout
     assert "torch" in done.stdout
     assert "C compiler" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["hint", "lesson", "solution", "reset", "restore"])
+def test_a_command_without_its_day_says_the_whole_command(command: str) -> None:
+    for given, said in (
+        ([], f"Which track and day? make {command} TRACK=triton DAY=7"),
+        (["pytorch"], f"Which day? make {command} TRACK=pytorch DAY=7"),
+    ):
+        done = harness(command, *given)
+        assert done.returncode == 2 and done.stderr.startswith(said), done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "sentence"),
+    [
+        (["triton"], {"DAY": "-1"}, "there is no day -1 in triton"),
+        (["bench"], {"DAY": "5"}, "Which track? make bench TRACK=triton DAY=5"),
+        (["bench", "pytorch", "9"], {"AGAINST": "nothing"}, "AGAINST=nothing is no peer here"),
+        (["autodiff", "1"], {"DEVICE": "cuda"}, "DEVICE=cuda: the autodiff track is numpy"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_sentence(arguments, settings, sentence) -> None:
+    done = harness(*arguments, **settings)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert sentence in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_columns_that_are_no_width_are_forgotten() -> None:
+    assert "Derivatives" in harness("lesson", "autodiff", "1", COLUMNS="0").stdout
+    assert "autodiff" in harness("autodiff", COLUMNS="wide").stdout
+
+
+def test_a_plugin_of_somebody_elses_pytest_is_not_loaded() -> None:
+    done = harness("autodiff", "1", "--impl", "solution", PYTEST_PLUGINS="no_such_plugin")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_file_that_hides_a_package_is_named(tmp_path: Path) -> None:
+    from tests.support.toy import Toy
+
+    toy = Toy(tmp_path / "project")
+    toy.add_day(1)
+    (toy.folder / "torch.py").write_text("x = 1\n")
+    (toy.folder / "random").mkdir()
+    (toy.folder / "random" / "__init__.py").touch()
+    for command in (["doctor"], ["autodiff", "1"]):
+        done = toy.run("-m", "harness", *command)
+        assert done.returncode == 3
+        assert done.stderr.startswith("random, torch.py in ") and len(done.stderr.splitlines()) == 1
+    (toy.folder / "torch.py").unlink()
+    (toy.folder / "random" / "__init__.py").unlink()
+    (toy.folder / "triton").mkdir()  # a folder of data hides nothing
+    assert toy.run("-m", "harness", "autodiff").returncode == 0
+
+
+def test_the_folder_of_the_tracks_hides_no_package() -> None:
+    code = "import sys; sys.path.insert(0, ''); from harness.shadows import clear_path; "
+    code += f"clear_path({str(ROOT)!r}); import triton; print(triton.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "tracks", capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120,
+    )  # fmt: skip
+    assert "site-packages" in done.stdout, done.stderr
+
+
+def test_windows_alone_gets_one_sentence() -> None:
+    code = "import os, runpy; os.name = 'nt'; runpy.run_module('harness', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and "WSL 2" in done.stderr and len(done.stderr.splitlines()) == 1

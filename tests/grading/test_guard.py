@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,7 @@ def by_hand(x):
 def apply(f, x): return f(x)
 def allocate(x): return torch.empty_like(x), torch.empty(3, dtype=torch.int32), x.new_empty(2)
 def view(x): return x.T[1:].unsqueeze(0).expand(2, -1, -1), torch.zeros(2), x.stride()
+def of(n, dtype): return torch.empty(n, dtype=dtype)
 def compute(x): return x + 1
 def copy(x): return x.contiguous()
 def cast(x): return x.double()
@@ -124,6 +126,57 @@ def test_what_is_watched_is_guarded_too(graded: ModuleType) -> None:
         pytest.raises(Refused, match="softmax"),
     ):
         watch(graded.functional, X)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "start"),
+    [
+        (torch.int64, 0x5EED),
+        (torch.int32, 0x5EED),
+        (torch.int16, 0x5EED),
+        (torch.int8, 0x6D),
+        (torch.uint8, 0x6D),
+        (torch.float16, None),
+        (torch.bfloat16, None),
+        (torch.float64, None),
+        (torch.complex64, None),
+    ],
+)
+def test_what_each_kind_of_number_starts_as(
+    graded: ModuleType, dtype: torch.dtype, start: int | None
+) -> None:
+    """Right values may stand in memory that is handed out again: nothing may start as it was."""
+    for _ in range(5):
+        torch.zeros(64, dtype=dtype)
+        with guarded(graded, kernels_only=True):  # type: ignore[attr-defined]
+            found = graded.of(64, dtype)
+        assert found.dtype == dtype
+        assert found.isnan().all() if start is None else found.tolist() == [start] * 64
+
+
+def test_what_has_no_values_to_poison_is_left_alone(graded: ModuleType) -> None:
+    with guarded(graded, kernels_only=True):  # type: ignore[attr-defined]
+        assert graded.of(0, torch.float32).numel() == 0
+        assert graded.of(3, torch.bool).dtype == torch.bool
+    with guarded(graded, ban=("softmax",)):  # type: ignore[attr-defined]
+        assert graded.of(3, torch.float32).isnan().all()
+
+
+def test_a_call_from_no_known_file_is_not_the_learners(graded: ModuleType) -> None:
+    """Neither graded code nor a test nor triton: torch's own threads, a library, the prompt."""
+    code = "import torch\ndef f(): return torch.empty(64, dtype=torch.int32) * 0 + torch.ones(64)"
+    nobody: dict[str, object] = {}
+    exec(compile(code, "/nowhere/library.py", "exec"), nobody)
+    found: list[torch.Tensor] = []
+
+    def alone() -> None:  # a thread's stack has no test and no answer below it
+        with guard(frozenset({str(graded.__file__)}), (), kernels_only=True):
+            found.append(nobody["f"]())  # type: ignore[operator]
+
+    thread = threading.Thread(target=alone)
+    thread.start()
+    thread.join()
+    assert found and found[0].tolist() == [1.0] * 64
 
 
 @pytest.mark.parametrize(

@@ -125,10 +125,10 @@ def test_a_system_without_proc(monkeypatch):
 def test_merge_and_json():
     one = Measures(1.0, 0.5, peak_bytes=10, rss_bytes=100, notes=("a",))
     two = Measures(
-        2.0, 0.25, 0.125, peak_bytes=7, rss_bytes=300, gpu_peak_bytes=5, notes=("a", "b")
+        2.0, 0.25, 0.125, 0.5, peak_bytes=7, rss_bytes=300, gpu_peak_bytes=5, notes=("a", "b")
     )
     assert merge([one, two]) == Measures(
-        3.0, 0.75, 0.125, 10, 300, 5, process_gpu_bytes=None, notes=("a", "b")
+        3.0, 0.75, 0.125, 0.5, 10, 300, 5, process_gpu_bytes=None, notes=("a", "b")
     )
     assert merge([]) == Measures(0, 0)
     assert Measures.from_json(json.loads(json.dumps(two.to_json()))) == two

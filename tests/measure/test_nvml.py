@@ -277,8 +277,8 @@ def test_a_card_is_found_by_uuid(stand_in):
 @pytest.mark.parametrize(
     ("scenario", "missing", "words"),
     [
-        ("no power", {"power_watts", "power_limit"}, "power, power limit: this card"),
-        ("no permission", {"process_bytes", "other_processes"}, "processes: this user may not"),
+        ("no power", ("power_watts", "power_limit"), "power, power limit: this card"),
+        ("no permission", ("process_bytes", "other_processes"), "processes: this user may not"),
     ],
 )
 def test_one_unanswered_question_leaves_one_gap(stand_in, scenario, missing, words):
@@ -303,11 +303,11 @@ def test_odd_answers_leave_gaps_with_reasons(stand_in):
 @pytest.mark.parametrize(
     ("scenario", "words", "told"),
     [
-        ("lost on reading", "fell off the bus while", {"memory_used", "memory_total"}),
+        ("lost on reading", "fell off the bus while", ("memory_used", "memory_total")),
         (
             "reset on reading",
             "must be reset",
-            {"memory_used", "memory_total", "power_watts", "power_limit"},
+            ("memory_used", "memory_total", "power_watts", "power_limit"),
         ),
     ],
 )

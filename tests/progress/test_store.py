@@ -133,11 +133,31 @@ def test_a_newer_file_is_left_alone(store: Store) -> None:
         store.record(result("passed"))
 
 
-def test_a_file_that_is_no_database_is_said_and_kept(store: Store) -> None:
+def test_a_damaged_file_is_said_and_kept_and_a_new_history_begins(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     store.file.write_text("my notes, not a database; long enough to look at" * 50)
-    with pytest.raises(ProgressError, match=r"progress\.db"):
+    store.record(result("passed"))
+    assert len(store.attempts()) == 1
+    (kept,) = store.file.parent.glob("*damaged*")
+    assert kept.read_text().startswith("my notes")
+    said = capsys.readouterr().err
+    assert str(store.file) in said and kept.name in said and len(said.splitlines()) == 1
+
+
+def test_a_file_that_is_damaged_in_the_middle_is_kept_too(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(50):
         store.record(result("passed"))
-    assert store.file.read_text().startswith("my notes")
+    with contextlib.closing(sqlite3.connect(store.file)) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+    data = bytearray(store.file.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    store.file.write_bytes(bytes(data))
+    store.record(result("passed"))
+    assert len(store.attempts()) == 1
+    assert list(store.file.parent.glob("*damaged*")) and "damaged" in capsys.readouterr().err
 
 
 WRITER = """

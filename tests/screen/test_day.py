@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -60,7 +61,19 @@ def test_no_line_is_wider_than_80_and_no_escape_is_printed() -> None:
 def test_only_the_first_failures_are_told_and_the_rest_counted() -> None:
     text = screen(result())
     assert text.count("the sum is wrong") == 1
-    assert "and 4 more failing tests" in text
+    assert "and 4 more failing tests (V=1 shows all, with tracebacks)" in text
+
+
+def test_all_failures_and_their_tracebacks_where_asked_for() -> None:
+    shown = result()
+    for number, test in enumerate(shown.tests):
+        if test.failure:
+            test.failure = replace(test.failure, detail=f"traceback {number}")
+    text = screen(shown, verbose=True)
+    assert text.count("the sum is wrong") == 5
+    assert all(f"traceback {number}" in text for number in range(1, 6))
+    assert "more failing" not in text
+    assert "traceback" not in screen(shown).replace("tracebacks)", "")
 
 
 def test_a_terminal_without_unicode() -> None:
@@ -90,6 +103,15 @@ def test_a_gpu_with_what_nvml_says() -> None:
 
 def test_the_next_step_is_the_wrong_exercise() -> None:
     assert next_step(result()) == ["Next: masked_softmax (make triton DAY=13 EX=masked_softmax)"]
+
+
+def test_after_one_of_the_exercises_the_next_one_is_next_and_not_the_next_day() -> None:
+    one = result(exercises=result().exercises[:1])
+    assert one.passed
+    left = ["masked_softmax", "softmax_backward"]
+    assert next_step(one, left) == ["Next: masked_softmax (make triton DAY=13 EX=masked_softmax)"]
+    assert next_step(one, []) == ["Next: make triton DAY=13 (the whole day)"]
+    assert next_step(one) == ["Next: make triton DAY=14"]
 
 
 def test_junit_counts_and_escapes() -> None:

@@ -130,7 +130,7 @@ def names_of(day: Day) -> list[str]:
 def test_from_the_clone_to_day_three(upstream: Path, learner: Learner) -> None:
     began = time.monotonic()
     learner.types(f"git clone -q file://{upstream} days && cd days")
-    learner.types("make help", shows="make watch")
+    learner.types("make help | cat", shows="make watch")
     learner.types(f"make {TRACK}", shows="1  Derivatives")
     learner.types(f"make {TRACK} DAY=99", shows="there is no day 99")
     learner.types(f"make lesson TRACK={TRACK} DAY=1 | cat", shows="Derivatives")
@@ -151,7 +151,7 @@ def test_from_the_clone_to_day_three(upstream: Path, learner: Learner) -> None:
     assert f"✗ {every[0]}" in said
     assert "This is the backward difference" in said
     learner.presses("h")
-    learner.sees(f"{every[0]}, hint 1 of")
+    learner.sees(f"{every[0]}, hint 2 of")
     learner.sees("q quit")
     learner.writes(1, *every[:2])
     assert f"2 of {len(every)} exercises" in learner.sees("after the save")
@@ -179,7 +179,7 @@ def test_from_the_clone_to_day_three(upstream: Path, learner: Learner) -> None:
     learner.sees("Day 3:")
     learner.sees("q quit")
     every = names_of(learner.day(3))
-    for depth in (1, 2):
+    for depth in (2, 3):
         learner.presses("h")
         learner.sees(f"{every[0]}, hint {depth} of")
         learner.sees("q quit")
@@ -192,7 +192,7 @@ def test_from_the_clone_to_day_three(upstream: Path, learner: Learner) -> None:
     learner.types(f"make {TRACK} DAY=3", shows=f"2 of {len(every)} exercises")
     learner.types(f"make restore {day}", shows="VERSION=1")
     learner.types(f"make restore {day} VERSION=1", shows="is the version of")
-    learner.types(f"make hint {day}", shows=f"{every[2]}, hint 1 of")
+    learner.types(f"make hint {day}", shows=f"{every[2]}, hint 2 of")
     learner.types(f"make solution {day}", shows="has not been passed yet")
     learner.starts("make watch")  # it knows where this learner is
     learner.sees("Day 3:")

@@ -16,14 +16,21 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 class Terminal:
-    """80 columns by 40 rows."""
+    """80 columns by 40 rows, or another size."""
 
-    def __init__(self, command: list[str], cwd: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        cwd: Path,
+        environment: dict[str, str],
+        columns: int = 80,
+        rows: int = 40,
+    ) -> None:
         import fcntl
         import termios
 
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
             command, cwd=cwd, env={**environment, "TERM": "xterm"},
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
@@ -52,6 +59,15 @@ class Terminal:
                 raise AssertionError(f"{text!r} was not shown within {seconds} s:\n{self.shown}")
         before, self.shown = self.shown.split(text, 1)
         return before + text
+
+    def drain(self) -> None:
+        """Read what is still to come of a program that has ended."""
+        while select.select([self._master], [], [], 0.1)[0]:
+            try:
+                chunk = os.read(self._master, 1 << 16)
+            except OSError:
+                return
+            self.shown += _ESCAPES.sub("", chunk.decode(errors="replace"))
 
     def resize(self, columns: int, rows: int) -> None:
         """Give the window another size."""

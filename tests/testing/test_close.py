@@ -40,6 +40,113 @@ def test_right_results_pass(dtype, size):
     close(torch.softmax(a, -1), torch.softmax(a.double(), -1), dtype=dtype, terms=size)
 
 
+# Of each type: the distance from 1 to the next number, and what may be lost near 0.
+TYPES = {
+    torch.float64: (2.0**-52, 2.0**-1022),
+    torch.float32: (2.0**-23, 2.0**-126),
+    torch.bfloat16: (2.0**-7, 2.0**-126),
+    torch.float16: (2.0**-10, 4 * 2.0**-24),
+    torch.float8_e4m3fn: (2.0**-3, 4 * 2.0**-9),
+    torch.float8_e5m2: (2.0**-2, 4 * 2.0**-16),
+}
+ADDED_IN = {torch.float64: 2.0**-52}  # all shorter types are added up in float32
+
+
+def passes(actual: float, expected: float, dtype: torch.dtype, **settings) -> bool:
+    values = torch.tensor([actual], dtype=torch.float64)
+    assert values.to(dtype).double().equal(values), f"{dtype} does not hold {actual}"
+    try:
+        close(values.to(dtype), torch.tensor([expected], dtype=torch.float64), dtype=dtype,
+              **settings)  # fmt: skip
+    except Mismatch:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_the_tolerance_of_one_rounding_is_neither_more_nor_less(dtype):
+    step = TYPES[dtype][0]
+    # Four of the type's own roundings, and four of the type in which it is worked out.
+    steps = 4 + int(4 * ADDED_IN.get(dtype, 2.0**-23) / step)
+    assert passes(1 + steps * step, 1, dtype)
+    assert not passes(1 + (steps + 1 + (dtype is torch.float8_e5m2)) * step, 1, dtype)
+    assert passes(1 + step, 1, dtype, factor=1)
+    if dtype in (torch.float64, torch.float32):
+        assert not passes(1 + 3 * step, 1, dtype, factor=1)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_the_tolerance_near_zero_is_neither_more_nor_less(dtype):
+    tiny = TYPES[dtype][1]
+    assert passes(tiny, 0, dtype) and passes(-tiny, 0, dtype)
+    assert not passes(1.25 * tiny if tiny > 1e-30 else 2 * tiny, 0, dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_the_tolerance_of_a_sum_grows_with_terms_and_scale(dtype):
+    # 2**20 summands of size 1 come to 2**10, and each of the additions may round.
+    room = 4 * ADDED_IN.get(dtype, 2.0**-23) * 2.0**20
+    assert passes(room, 0, dtype, terms=2**20, scale=1.0)
+    assert not passes(room * 1.25, 0, dtype, terms=2**20, scale=1.0)
+    assert passes(room / 4, 0, dtype, terms=2**18, scale=1.0)
+    assert not passes(room / 2, 0, dtype, terms=2**18, scale=1.0)
+    assert not passes(room, 0, dtype, terms=2**20, scale=0.5)
+    assert not passes(room, 0, dtype, terms=2**20)
+
+
+@pytest.mark.parametrize("name", ["complex64", "complex128"])
+def test_the_tolerance_of_complex_numbers_is_that_of_their_parts(name):
+    step = np.finfo(name).eps
+    for times, right in ((8, True), (9, False)):
+        value = np.array([(1 + times * step) * 1j], dtype=name)
+        if right:
+            close(value, np.array([1j]), dtype=name)
+        else:
+            mismatch(value, np.array([1j]), dtype=name)
+
+
+@pytest.mark.parametrize(
+    "times, said",
+    [(1.02, "slightly more than"), (1.5, "1.5 times"), (999, "999 times"), (1001, "")],
+)
+def test_how_many_tolerances_is_told_below_a_thousand_of_them(times, said):
+    one = torch.ones(3, dtype=torch.float64)
+    actual = one.clone()
+    actual[1] += times * 200 * 2.0**-52
+    text = " ".join(str(mismatch(actual, one, factor=100)).split())
+    assert (f"{said} the tolerance" in text) if said else ("the tolerance" not in text), text
+
+
+def test_the_share_that_is_wrong_is_never_rounded_to_none_or_all():
+    x = torch.zeros(5000)
+    y = x.clone()
+    y[7] = 1
+    assert "1 of 5000 elements, under 0.1 %" in str(mismatch(y, x))
+    y = torch.arange(1.0, 5001)
+    y[7] = 0
+    assert "4999 of 5000 elements, 99.9 %" in str(mismatch(y, x))
+
+
+def test_the_worst_element_is_that_of_most_tolerances():
+    want = torch.tensor([1.0, 1000.0, 1e-3], dtype=torch.float64)
+    got = want + torch.tensor([1e-6, 1e-5, 1e-7], dtype=torch.float64)
+    assert mismatch(got, want).data["worst"]["index"] == [2]
+    whole = torch.tensor([1, 2, 3])
+    assert mismatch(whole + torch.tensor([1, 0, 5]), whole).data["worst"]["index"] == [2]
+
+
+def test_the_plain_text_leaves_the_pattern_out():
+    x = torch.arange(1.0, 9.0)
+    error = mismatch(2 * x, x, name="y")
+    assert str(error).startswith("y: every value is 2 times the right one.")
+    assert error.plain.startswith("y is wrong everywhere.\n")
+    assert error.plain.splitlines()[1:] == str(error).splitlines()[1:]
+    assert "scaled" in error.data["holds"] and "offset" not in error.data["holds"]
+    # One value has any factor, and is too little to tell it.
+    error = mismatch(torch.tensor([2.0]), torch.tensor([1.0]))
+    assert error.data["pattern"] is None and {"scaled", "offset"} <= set(error.data["holds"])
+
+
 @pytest.mark.parametrize("short", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("inner", [1, 16, 512])
 def test_half_precision_inside_a_float32_exercise_fails(short, inner):
@@ -207,12 +314,14 @@ def test_what_the_error_carries():
     assert "the tile (2, 0)" in str(error)
 
 
-def test_missing_mask_on_the_last_block_is_asked_about():
+def test_the_last_block_is_named_and_no_cause_with_it():
     expected = normal(71, 40).double()
     actual = expected.float()
     actual[64:] = nan
     text = " ".join(str(mismatch(actual, expected, dtype=torch.float32, tile=(64, 64))).split())
-    assert "only rows 64-70, the last block of axis 0: is the mask on axis 0 missing?" in text
+    # Whether the mask, the grid or a loop left it out does not show in the values.
+    assert "only rows 64-70, the last, partial block of axis 0" in text
+    assert "mask" not in text and "grid" not in text
 
 
 def test_the_authors_mistakes_are_not_the_learners():
@@ -222,6 +331,18 @@ def test_the_authors_mistakes_are_not_the_learners():
         close(torch.ones(2), torch.ones(2), scale=inf)
     with pytest.raises(ValueError, match="does not fit"):
         close(torch.ones(2), torch.zeros(2), tile=(1, 1, 2))
+
+
+def test_whole_numbers_of_torch_may_be_expected_as_numpy():
+    close(torch.arange(3), np.arange(3))
+    big = np.array([2**60, 3])
+    assert mismatch(torch.tensor([2**60 + 1, 3]), big).data["wrong"] == 1
+
+
+def test_an_expected_value_on_the_cpu_says_nothing_of_the_device():
+    assert mismatch(torch.ones(2, device="meta"), torch.ones(3)).data["kind"] == "shape"
+    with pytest.raises(Exception, match="meta"):  # it is compared, and a meta tensor has no values
+        close(torch.ones(2, device="meta"), torch.ones(2))
 
 
 def test_gradients_and_views_are_compared_by_value():

@@ -62,3 +62,36 @@ def test_arrays_are_read_only_float64() -> None:
     with pytest.raises(ValueError, match="read-only"):
         x[0] = 1.0
     assert rng.choice(["a", "b"]) in ("a", "b")
+
+
+def drawn(rng: TensorRng) -> list[torch.Tensor]:
+    return [
+        rng.normal(300, 400, mean=2.0, std=3.0),
+        rng.normal(300, 400, dtype=torch.float64),
+        rng.uniform(300, 400, low=-1.0, high=3.0, dtype=torch.float16),
+        rng.integers(-3, 7, 300, 400, dtype=torch.int32),
+        rng.boolean(300, 400, p=0.25),
+        rng.permutation(100_000),
+    ]
+
+
+def test_large_inputs_can_be_drawn_by_the_device() -> None:
+    """As they are distributed and typed by numpy, from the same seed again, and recorded."""
+    there, here = TensorRng(5, CPU, drawn_there=True), TensorRng(5, CPU)
+    first = drawn(there)
+    for a, b in zip(first, drawn(here), strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        assert not torch.equal(a, b)
+        assert abs(a.double().mean() - b.double().mean()) < 0.02 * max(1.0, a.double().std())
+        assert a.double().std() == pytest.approx(float(b.double().std()), rel=0.02)
+    assert sorted(first[-1].tolist()) == list(range(100_000))
+    first[0][0, 0] += 1
+    assert there.changed() == ["the input made by rng.normal of shape (300, 400)"]
+    there.reset()
+    assert torch.equal(drawn(there)[1], first[1])
+
+
+def test_small_inputs_are_the_same_everywhere() -> None:
+    one, other = TensorRng(5, CPU, drawn_there=True), TensorRng(5, CPU)
+    assert torch.equal(one.normal(5, 7), other.normal(5, 7))
+    assert torch.equal(one.integers(0, 9, 11), other.integers(0, 9, 11))

@@ -42,6 +42,16 @@ def test_hints_that_the_learner_deleted_stay_deleted() -> None:
     assert merged(yours, STUB.replace("what is it?", "which number?")) == yours
 
 
+def test_a_comment_that_both_have_changed_stays_yours_and_is_said() -> None:
+    yours = STUB.replace("# TODO: do it.", "# TODO: done?")
+    theirs = STUB.replace("# TODO: do it.", "# TODO: do it twice.")
+    done = merge(STUB.encode(), yours.encode(), theirs.encode())
+    assert not done.conflicts and done.text.decode() == yours
+    ((line, text),) = done.reworded
+    assert done.text.decode().splitlines()[line - 1] == "    # TODO: done?"
+    assert text == "# TODO: do it twice."
+
+
 def test_a_line_that_upstream_adds_beside_an_answer() -> None:
     yours = STUB.replace(G, "out = x")
     theirs = STUB.replace("    return out", "    assert out\n    return out")

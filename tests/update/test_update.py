@@ -105,7 +105,8 @@ def test_a_dry_run_says_and_changes_nothing(upstream, clone, way) -> None:
     reword(upstream)
     said = clone.harness("update", CHECK="1")
     assert "would bring" in said
-    assert "new days      autodiff 3" in said
+    assert "new day       autodiff 3: Toys 3" in said
+    assert "What is new:\n  a version\n" in said
     assert (f"merged        {DAY}" in said) == (way is not untouched)
     assert (clone.everything(), clone.head(), clone.status()) == (before, head, status)
 
@@ -239,7 +240,7 @@ def test_answers_and_progress_follow_a_day_that_gets_another_number(upstream, cl
     assert "# second" in clone.file(3).read_text()
     days = json.loads(clone.harness("progress", "--json"))["tracks"]["autodiff"]
     assert [day["level"] for day in days] == [0, 2, 0]
-    assert "hint 1 of 1" in clone.harness("hint", "autodiff", "3")
+    assert "double, hint 2 of" in clone.harness("hint", "autodiff", "3")
     clone.harness("update", "--undo")
     before["PROGRESS.md"] = clone.everything().get("PROGRESS.md", b"")
     assert {k: v for k, v in clone.everything().items() if k != "PROGRESS.md"} == {
@@ -335,3 +336,29 @@ def test_the_update_never_imports_torch(upstream, clone) -> None:
         "print('HEAVY', sorted({'torch', 'triton', 'numpy', 'pytest'} & set(sys.modules)))\n"
     )
     assert "HEAVY []" in clone.run("-c", code).stdout
+
+
+def test_a_git_identity_that_lacks_its_name(
+    upstream: Upstream, clone: Clone, tmp_path: Path
+) -> None:
+    """git knows an address and may not guess the name: the merge is committed all the same."""
+    clone.answer("return x + x")
+    clone.commit()
+    upstream.change("lessons/day01.md", "word ", "other ")
+    upstream.publish()
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[user]\nemail = a@example.org\nuseConfigOnly = true\n")
+    done = clone.run("-m", "harness", "update", GIT_CONFIG_GLOBAL=str(settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert git(clone.folder, "log", "-1", "--format=%an") == "make update"
+
+
+def test_a_comment_that_both_have_changed_is_said(upstream: Upstream, clone: Clone) -> None:
+    file = clone.file()
+    mine = file.read_text().replace("# TODO: return a new array.", "# TODO: half done.")
+    file.write_text(mine.replace(STUB, "return x + x"))
+    upstream.change("solutions/day01.py", "return a new array.", "return a fresh array.")
+    upstream.publish()
+    said = clone.harness("update")
+    line = file.read_text().splitlines().index("    # TODO: half done.") + 1
+    assert f"day01.py:{line}, where upstream now says: # TODO: return a fresh array." in said

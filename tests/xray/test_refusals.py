@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness.kernels.xray.refusals import EXPLANATIONS, explain, plain_message
+from harness.kernels.refusals import EXPLANATIONS, explain, plain_message
 
 
 @pytest.mark.parametrize(

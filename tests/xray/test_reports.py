@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.kernels.xray import KernelReport, as_json, as_text, recording, run, save, xray
-from harness.kernels.xray.record import load
+from harness.kernels.xray.launches import load
 from harness.kernels.xray.testing import compiled
 from tests.xray import gallery
 from tests.xray.conftest import DEVICE

@@ -61,7 +61,8 @@ def make_tensors(device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     tensor([0, 2, 4, 6, 8])
     """
     # TODO: return a dict with these seven names; every tensor is made directly on the device.
-    # HINT: torch.tensor, zeros, arange, linspace, eye and full all take dtype= and device=.
+    # HINT: each row of the table is one call. Which function of torch makes a regular tensor, and
+    # which one a tensor of given numbers? The documentation calls them creation ops.
     raise NotImplementedError("make_tensors")
 
 
@@ -93,7 +94,8 @@ def describe(x: torch.Tensor) -> Description:
     ((2, 2), (4, 2), 4)
     """
     # TODO: fill a Description from what the tensor knows about itself.
-    # HINT: stride, storage_offset, numel and element_size are methods of every tensor.
+    # HINT: the lesson's first blocks print most of these. Which two fields need a multiplication,
+    # or the memory underneath?
     raise NotImplementedError("describe")
 
 
@@ -121,7 +123,7 @@ def select(
     A view shares its memory with ``x``; a copy does not. Nothing is written to ``x``.
     """
     # TODO: eight index expressions, without a loop; a dict with these names.
-    # HINT: an integer drops its dimension, a slice keeps it.
+    # HINT: four rows of the table are views and four are copies. Which kinds of index give which?
     raise NotImplementedError("select")
 
 
@@ -139,7 +141,7 @@ def reshape_like(x: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, boo
     (True, False)
     """
     # TODO: compare the numbers of elements, reshape, and find out whether memory was copied.
-    # HINT: view never copies and may refuse; reshape copies where view would refuse.
+    # HINT: x.view and x.reshape give the same elements. What do they do where no stride fits?
     raise NotImplementedError("reshape_like")
 
 
@@ -152,7 +154,7 @@ def checkerboard(n: int, device: torch.device | str = "cpu") -> torch.Tensor:
             [0, 1, 0]])
     """
     # TODO: fill the board without a Python loop.
-    # HINT: a slice on the left of = writes into the tensor; which two sets of rows are there?
+    # HINT: there are two kinds of rows. What tells them apart, and what makes an element 1?
     raise NotImplementedError("checkerboard")
 
 
@@ -163,7 +165,8 @@ def sliding_windows(x: torch.Tensor, size: int, step: int = 1) -> torch.Tensor:
     windows overlap: result[..., i, j] is x[..., i * step + j]. A rest that fills no whole
     window is left out, so there are floor((n - size) / step) + 1 windows.
 
-    Raises ValueError when ``size`` or ``step`` is below 1 or ``size`` is above n.
+    torch's own unfold is not called. Raises ValueError when ``size`` or ``step`` is below 1 or
+    ``size`` is above n.
 
     >>> sliding_windows(torch.arange(6), size=4, step=2)
     tensor([[0, 1, 2, 3],

@@ -14,14 +14,14 @@ Learning objectives:
 What is saved in the forward pass stays in memory until the backward pass has used it. That is
 where the memory of training goes:
 
-    operation         its backward needs       saved for n float32 elements
-    y = exp(x)        g · y                    y, which is alive anyway
-    y = sign(x)       g · [|x| <= 1]           n bytes: a bool for each element
-    y = f(x), large   all that is inside f     checkpointed: x alone, the rest made again
+    operation         its backward needs     saved for n float32 elements
+    y = exp(x)        g · y                  y, which is alive anyway
+    y = sign(x)       g · [|x| <= 1]         n bytes: a bool for each element
+    y = f(x), large   all that is inside f   checkpointed: x alone
 
-    forward    x ──▶ f ──▶ f ──▶ f ──▶ loss        saved_tensors_hooks sees every tensor that
-                      │     │     │                is saved: pack(tensor) on the way forwards,
-    saved             ▣     ▣     ▣                unpack(what pack returned) on the way back
+    forward  x ──▶ f ──▶ f ──▶ f ──▶ loss    saved_tensors_hooks sees what is
+                    │     │     │            saved: pack(tensor) going forwards,
+    saved           ▣     ▣     ▣            unpack(its result) on the way back
 
 Hints:
 - ctx.save_for_backward is for tensors that are inputs or outputs, or made in setup_context.

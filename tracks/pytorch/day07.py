@@ -11,12 +11,15 @@ Learning objectives:
 - Split data and order it so that the same seed gives the same result, for ever
 - Read with several workers and get the same batches in the same order as with none
 
-    dataset  ──▶  sampler: which samples       ──▶  workers: read them   ──▶  collate: one
-    (samples)     make a batch, in what order       (other processes)         tensor a batch
+    dataset  ──▶  sampler: which  ──▶  workers: read  ──▶  collate: one
+    (samples)     samples, in          them (other         tensor a batch
+                  what order           processes)
 
-    map-style:       dataset[i], len(dataset)     the sampler chooses i, workers only fetch
-    iterable-style:  iter(dataset)                nobody chooses: every worker has the whole
-                                                  stream, and must know which part is its own
+    map-style        dataset[i], len(dataset)   the sampler chooses i,
+                                                workers only fetch
+    iterable-style   iter(dataset)              nobody chooses: each worker has
+                                                the whole stream, and must know
+                                                which part is its own
 
 Hints:
 - Try everything with no workers first; the order must not change when you add some.
@@ -59,8 +62,9 @@ class CsvDataset(IterableDataset[tuple[torch.Tensor, int]]):
     columns. Empty lines are no samples. A sample is (features, class): a float32 tensor
     (columns - 1,) and an int.
 
-    Iterating opens the file, reads as it goes and closes it at the end. Two iterators, one after
-    the other or side by side, each yield all samples from the first one on.
+    Iterating opens the file, reads as it goes and closes it at the end; of a line that has been
+    read it keeps a number at most. Two iterators, one after the other or side by side, each yield
+    all samples from the first one on.
 
     In a DataLoader with W workers each worker has a copy of the dataset. The samples, counted
     from 0, are cut into chunks of ``chunk``; worker w yields the chunks w, w + W, w + 2 W, ...
@@ -108,7 +112,8 @@ def collate_padded(samples: Sequence[tuple[torch.Tensor, Any]], pad: float = 0) 
     - lengths (batch,): int64, on the CPU
     - targets (batch, ...): stacked; ints become int64, floats float32
 
-    Raises ValueError when there are no samples.
+    The sequences are copied, and may hold the padding value themselves. torch's own pad_sequence
+    is not to be called. Raises ValueError when there are no samples.
 
     >>> batch = collate_padded([(torch.tensor([1, 2, 3]), 0), (torch.tensor([4]), 1)], pad=-1)
     >>> batch.values
@@ -116,7 +121,7 @@ def collate_padded(samples: Sequence[tuple[torch.Tensor, Any]], pad: float = 0) 
             [ 4, -1, -1]])
     """
     # TODO: find the longest, make a full tensor of pad, write each sequence into its row.
-    # HINT: sequence.new_full(shape, pad) has the sequence's dtype and device.
+    # HINT: of which shape is the result, and from where do its dtype and device come?
     raise NotImplementedError("collate_padded")
 
 

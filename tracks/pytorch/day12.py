@@ -14,13 +14,13 @@ Learning objectives:
 A convolution compares one small filter with every place of an image. Cut out all the places,
 lay each flat as a column, and all the comparisons are one matrix product:
 
-      image            windows            columns                filters         result
-    ┌───────┐       ┌──┐┌──┐┌──┐       ┌─────────────┐
-    │ a b c │       │ab││bc││de│       │ a  b  d  e  │                       ┌─────┐
-    │ d e f │  ───▶ │de││ef││gh│ ───▶  │ b  c  e  f  │   [ w00 w01 w10 w11 ] │ . . │
-    │ g h i │       └──┘└──┘└──┘ ...   │ d  e  g  h  │ @  one row a filter = │ . . │
-    └───────┘        one for each      │ e  f  h  i  │      (on the left)    └─────┘
-                    place of the result└─────────────┘
+      image          windows                    filters            columns
+    ┌───────┐     ┌──┐┌──┐┌──┐                               ┌─────────────┐
+    │ a b c │     │ab││bc││de│                               │ a  b  d  e  │
+    │ d e f │ ──▶ │de││ef││gh│ ...  ──▶  [w00 w01 w10 w11] @ │ b  c  e  f  │
+    │ g h i │     └──┘└──┘└──┘            one row a filter   │ d  e  g  h  │
+    └───────┘     one for each place                         │ e  f  h  i  │
+                  of the result                              └─────────────┘
 
 Once you pass,
 
@@ -94,7 +94,10 @@ def conv2d(
     The filter is not turned round, so mathematicians call this a cross-correlation.
 
     There is no loop, not over groups either: the number of torch operators called does not
-    depend on any size. Raises ValueError naming the numbers when
+    depend on any size. The columns are N · C · kh · kw · OH · OW numbers; at its peak it needs the
+    memory of two and a half times as many. It runs under torch.compile(fullgraph=True). torch's
+    own convolutions are not called; its F.unfold, F.pad and products are. Raises ValueError naming
+    the numbers when
 
     - C is not groups · weight.shape[1]
     - groups does not divide M
@@ -125,7 +128,8 @@ def max_pool2d(
     Backward, the gradient of a result goes to one element: the first of the largest ones, row by
     row. After a ReLU equal elements (zeros) are common. No loop over windows or images. Raises
     ValueError naming the numbers when padding is more than half of the kernel (a window could lie
-    in the padding alone) and when the window does not fit into the padded image.
+    in the padding alone) and when the window does not fit into the padded image. torch's own pools
+    are not called, and it runs under torch.compile(fullgraph=True).
 
     >>> max_pool2d(torch.tensor([[[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 6.0]]]]), 2).tolist()
     [[[[5.0, 8.0]]]]
@@ -160,7 +164,8 @@ class BatchNorm2d(nn.Module):
     In eval mode mean and variance are the running ones, and nothing is written.
 
     Half-precision ``x`` and buffers are computed with in float32. Nothing waits for a tensor's
-    elements (no .item()), and it runs under torch.compile(fullgraph=True). Raises ValueError
+    elements (no .item()), it runs under torch.compile(fullgraph=True), and torch's own norms are
+    not called. Raises ValueError
     naming the shape when ``x`` does not have four axes or the second is not ``features``, and, in
     training mode, when n is less than 2; then nothing was written.
 
@@ -227,8 +232,8 @@ class Conv2d(nn.Module):
 class ResidualBlock(nn.Module):
     """The basic block of ResNet-18 and ResNet-34 (He et al. 2015, figure 2)::
 
-        x ──┬── conv1 3×3, stride ── bn1 ── ReLU ── conv2 3×3 ── bn2 ──(+)── ReLU ──▶
-            └──────────────────── downsample, or nothing ───────────────┘
+        x ─┬─ conv1 3×3, stride ─ bn1 ─ ReLU ─ conv2 3×3 ─ bn2 ─(+)─ ReLU ─▶
+           └─────────────── downsample, or nothing ──────────────┘
 
     - ``conv1``: in_channels → out_channels, with ``stride``, and ``conv2``: out_channels →
       out_channels, stride 1; both 3×3 with padding 1, so that stride 1 keeps height and width
@@ -242,8 +247,10 @@ class ResidualBlock(nn.Module):
     Names and order of the state_dict are those of torchvision's BasicBlock: conv1.weight,
     bn1.weight, ..., conv2.weight, bn2.weight, ..., downsample.0.weight, downsample.1.weight, ...
 
+    Modules without a state of their own, such as nn.ReLU, may be added.
+
     forward: ``x`` (N, in_channels, H, W) → (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉). x is
-    not changed.
+    not changed. It runs under torch.compile(fullgraph=True).
 
     >>> ResidualBlock(8, 16, stride=2)(torch.zeros(2, 8, 5, 4)).shape
     torch.Size([2, 16, 3, 2])
@@ -283,8 +290,9 @@ class LeNet(nn.Module):
     state_dict has the submodules in this order.
 
     forward: ``images`` (N, size, size), without an axis for the one channel → scores
-    (N, classes). ``size`` is at least 4; a pool leaves out an odd row or column. Raises ValueError
-    naming ``size`` and the shape when images have another shape.
+    (N, classes). ``size`` is at least 4; a pool leaves out an odd row or column. It runs under
+    torch.compile(fullgraph=True); trained by ``train_on_digits`` it reads 98 % of the 360 unseen
+    digits. Raises ValueError naming ``size`` and the shape when images have another shape.
 
     >>> LeNet()(torch.zeros(5, 8, 8)).shape
     torch.Size([5, 10])

@@ -30,6 +30,9 @@ Once you pass,
 trains your LSTM on Python's own documentation, character by character, lets it write, and draws
 its learning curve.
 
+Refused here: torch's own recurrent cells and layers, pack_padded_sequence and
+pad_packed_sequence.
+
 Hints:
 - Write down the shapes: a gate is (batch, hidden), four of them side by side (batch, 4 hidden).
 - A loop over the steps is right today; a loop over the batch is not.

@@ -11,14 +11,14 @@ Learning objectives:
 - Save everything that a run needs to go on as if it had never stopped
 - Replace a file so that a crash at any moment leaves a whole one behind
 
-    save_checkpoint                          load_checkpoint
-      model ─────┐                             read all of the file, check its sums
-      optimizer ─┤                             wrong? raise, and nothing has changed
-      step ──────┤    run.pt.tmp               compare names and shapes with the model
-      extra ─────┼──► write, fsync             wrong? raise, and nothing has changed
-      random ────┘        │                    only now: model, optimizer, random numbers
-                     os.replace  ◄── the only moment at which run.pt changes, and it is
-                          ▼          the old file before and the new one after
+    save_checkpoint                      load_checkpoint
+      model ─────┐                         read the file, check its sums
+      optimizer ─┤                         wrong? raise, nothing has changed
+      step ──────┤    run.pt.tmp           compare names and shapes
+      extra ─────┼──► write, fsync         wrong? raise, nothing has changed
+      random ────┘        │                only now: model, optimizer, random
+                     os.replace  ◄── the only moment at which run.pt changes:
+                          ▼          the old file before, the new one after
                        run.pt
 
 Hints:

@@ -14,11 +14,11 @@ Learning objectives:
 Every query is compared with every key; softmax turns a row of scores into weights that sum
 to one; the result is that mixture of the values:
 
-          k0  k1  k2  k3                 weights            values      result
-    q0 [  .   .   .   .  ]  softmax   [ .1 .6 .2 .1 ]     [ v0 ]     [ mix of v ]
-    q1 [  .   .   .   .  ]  ------->  [ .4 .1 .1 .4 ]  @  [ v1 ]  =  [ mix of v ]
-       q @ kᵀ / √d  (+ mask)           each row sums       [ v2 ]
-                                       to one              [ v3 ]
+         k0  k1  k2  k3                weights          values     result
+    q0 [ .   .   .   . ]  softmax   [ .1 .6 .2 .1 ]    [ v0 ]   [ mix of v ]
+    q1 [ .   .   .   . ]  ------->  [ .4 .1 .1 .4 ] @  [ v1 ] = [ mix of v ]
+       q @ kᵀ / √d  (+ mask)         each row sums     [ v2 ]
+                                     to one            [ v3 ]
 
 Days 17 to 24 build on this file. Two conventions hold from here on:
 - in a bool mask True means "may look", as in F.scaled_dot_product_attention
@@ -60,7 +60,7 @@ def causal_mask(queries: int, keys: int, device: torch.device | str | None = Non
             [1, 1, 1, 1]], dtype=torch.int32)
     """
     # TODO: a rectangle of True, cut off above a diagonal.
-    # HINT: Tensor.tril keeps what is on and below a diagonal; which diagonal ends bottom right?
+    # HINT: write down the mask of 2 queries and 4 keys. Where does its edge begin, and where end?
     raise NotImplementedError("causal_mask")
 
 
@@ -76,7 +76,7 @@ def padding_mask(lengths: torch.Tensor, keys: int) -> torch.Tensor:
             [0, 0, 0]], dtype=torch.int32)
     """
     # TODO: compare every key's position with every length, without a loop.
-    # HINT: broadcasting compares (batch, 1, 1, 1) with (keys,).
+    # HINT: which two rows of numbers are compared, and along which axis does each lie?
     raise NotImplementedError("padding_mask")
 
 
@@ -126,7 +126,9 @@ def scaled_dot_product_attention(
     - A query that no key is left for gets zeros; the gradients of q, k, v and a float mask are
       then zero from that row, never nan. So it does when K is 0.
     - Half-precision inputs are computed in float32; only the result is rounded.
-    - Raises ValueError naming the shapes when q and k differ in d or k and v in K, and naming
+    - It can be differentiated twice.
+    - F.scaled_dot_product_attention and nn.MultiheadAttention are not called. Raises ValueError
+      naming the shapes when q and k differ in d or k and v in K, and naming
       the dtype when the mask is neither bool nor floating point.
     - Runs under torch.compile(fullgraph=True): no branch may depend on a tensor's elements.
 

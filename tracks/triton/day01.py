@@ -39,7 +39,7 @@ BLOCK = 1024
 def fill_kernel(out_ptr, value, n, BLOCK: tl.constexpr):
     """The only program: stores value at out_ptr[0], ..., out_ptr[n - 1]; n <= BLOCK."""
     # TODO: store value at the first n of BLOCK offsets, and nowhere else.
-    # HINT: tl.arange(0, BLOCK) is the block 0, 1, ..., BLOCK - 1. Which of these exist in out?
+    # HINT: The lesson's difference_kernel stores a block. Which of its lines does this one need?
     pass
 
 
@@ -65,7 +65,7 @@ def fill(out: torch.Tensor, value: float) -> torch.Tensor:
 def add_one_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     """The only program: out_ptr[i] = x_ptr[i] + 1 for i = 0, ..., n - 1; n <= BLOCK."""
     # TODO: load the first n elements of x, add 1, store them in out.
-    # HINT: Reading beyond the end of x is as wrong as writing beyond the end of out.
+    # HINT: This is fill with a load before the store. Which elements of x may be read?
     pass
 
 
@@ -99,7 +99,7 @@ def scale(x: torch.Tensor, k: float) -> torch.Tensor:
     """Return ``k * x``, computed by one program for each block of 1024 elements.
 
     Args:
-        x: contiguous, any shape and size; float32, float16 or bfloat16.
+        x: contiguous, any shape, fewer than 2**31 elements; float32, float16 or bfloat16.
         k: the factor; a kernel receives Python's floats as float32.
 
     Returns:
@@ -126,7 +126,7 @@ def vector_add(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return ``x + y``, computed by one program for each block of 1024 elements.
 
     Args:
-        x: contiguous, any shape and size; a floating or integer dtype.
+        x: contiguous, any shape, fewer than 2**31 elements; a floating or integer dtype.
         y: contiguous, x's shape and dtype.
 
     Returns:

@@ -13,11 +13,11 @@ Learning objectives:
 
 A block has a power of two of lanes; a tensor ends where it likes. With 5 elements in a block of 8:
 
-    lane         0     1     2     3     4  |   5     6     7
-    x            3    -1    nan    0    -2  |   .     .     .
-    i < n        T     T     T     T     T  |   F     F     F      the lane exists
-    x < 0        F     T     F     F     T  |   ?     ?     ?      only asked of those
-    both         F     T     F     F     T  |   F     F     F      the lanes to act on
+    lane       0     1     2     3     4  |   5     6     7
+    x          3    -1    nan    0    -2  |   .     .     .
+    i < n      T     T     T     T     T  |   F     F     F    the lane exists
+    x < 0      F     T     F     F     T  |   ?     ?     ?    if it exists
+    both       F     T     F     F     T  |   F     F     F    lanes to act on
 
 Hints:
 - Give every mask a name that says what it means; two of them may be needed in one kernel.

@@ -13,13 +13,13 @@ Learning objectives:
 
 The grid is a number of programs, with one axis or several. What each of them owns is up to you:
 
-    a program a row        a program a block of a row      3 programs, whatever the length
-    grid (4,)              grid (4, 2)                     grid (3,)
+    a program a row      a program a block of a row       always 3 programs
+    grid (4,)            grid (4, 2)                      grid (3,)
 
-    0 0 0 0 0 0            (0,0)(0,0)(0,0) (0,1)(0,1)(0,1)      block  0  1  2  3  4  5  6
-    1 1 1 1 1 1            (1,0)(1,0)(1,0) (1,1)(1,1)(1,1)      owner  0  1  2  0  1  2  0
-    2 2 2 2 2 2            (2,0)(2,0)(2,0) (2,1)(2,1)(2,1)
-    3 3 3 3 3 3            (3,0)(3,0)(3,0) (3,1)(3,1)(3,1)
+    0 0 0 0              (0,0)(0,0) (0,1)(0,1)            block  0 1 2 3 4 5 6
+    1 1 1 1              (1,0)(1,0) (1,1)(1,1)            owner  0 1 2 0 1 2 0
+    2 2 2 2              (2,0)(2,0) (2,1)(2,1)
+    3 3 3 3              (3,0)(3,0) (3,1)(3,1)
 
 Hints:
 - Decide what one program owns before you write a line; kernel and grid both follow from it.
@@ -161,7 +161,8 @@ def pid_map(m: int, n: int, block_m: int, block_n: int) -> torch.Tensor:
     b[None, :] a row, and a[:, None] + b[None, :] holds a[i] + b[j] in lane (i, j).
 
     Args:
-        m, n: number of rows and columns, 0 or more; m * n is less than 2**31.
+        m, n: number of rows and columns, 0 or more; m * n is less than 2**31. No memory is
+            allocated but the map's.
         block_m, block_n: powers of two, with block_m * block_n <= 16384.
 
     Returns:

@@ -15,7 +15,7 @@ number that can come in:
 
     load 16 bits --> float32 --> formula --> round --> store 16 bits
                                  |
-                                 exp(88.8) is inf in float32, and inf / inf is nan
+                       exp(88.8) is inf in float32, and inf / inf is nan
 
 Hints:
 - Put the largest number of the dtype into your formula, with both signs. What becomes of it?
@@ -51,9 +51,13 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
 
     gelu(x) = x / 2 * (1 + erf(x / sqrt(2)))
 
+    Limits: one program for each block of BLOCK elements, no memory but the result's, no spilled
+    registers, and loads and stores of 128 bits where addresses allow it.
+
     Args:
-        x: contiguous, any shape and size; float32, float16 or bfloat16, computed in float32. Every
-            finite x has a finite result, up to the largest number of the dtype.
+        x: contiguous, any shape, fewer than 2**31 elements, none included; float32, float16 or
+            bfloat16, computed in float32. Every finite x has a finite result, up to the largest
+            number of the dtype.
 
     Returns:
         A new tensor of x's shape and dtype.
@@ -78,6 +82,8 @@ def silu(x: torch.Tensor) -> torch.Tensor:
     """Sigmoid linear unit (swish), in one launch.
 
     silu(x) = x * sigmoid(x), where sigmoid(x) = 1 / (1 + exp(-x)) = exp(x) / (1 + exp(x))
+
+    One program for each block of BLOCK elements; no memory is allocated but the result's.
 
     Args:
         x: as in ``gelu``; every finite x has a finite result.
@@ -108,6 +114,8 @@ def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
 
     It differs from ``gelu`` by up to 5e-4, so a model trained with one must run with that one.
 
+    One program for each block of BLOCK elements; no memory is allocated but the result's.
+
     Args:
         x: as in ``gelu``; every finite x has a finite result, also where x**3 overflows.
 
@@ -134,6 +142,8 @@ def mish(x: torch.Tensor) -> torch.Tensor:
     """Mish, in one launch.
 
     mish(x) = x * tanh(softplus(x)), where softplus(x) = log(1 + exp(x))
+
+    One program for each block of BLOCK elements; no memory is allocated but the result's.
 
     Args:
         x: as in ``gelu``; every finite x has a finite result.
@@ -164,6 +174,8 @@ def polynomial(x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
 
     Horner's rule takes one multiplication and one addition a coefficient, and no power of x that
     could overflow by itself: 1e-30 * x**3 at x = 1e20 is 1e30, though x**3 has no float32.
+
+    One program for each block of BLOCK elements; no memory is allocated but the result's.
 
     Args:
         x: as in ``gelu``.

@@ -13,8 +13,8 @@ Learning objectives:
 
 y = relu(x + b) as two operators, and as one kernel. Each arrow is a trip through memory:
 
-    two operators   x, b --> add --> t --> relu --> y     x and t read, t and y written
-    one kernel      x, b ---------> [     ] ------> y     x read, y written
+    two operators   x, b --> add --> t --> relu --> y   reads x, t; writes t, y
+    one kernel      x, b ---------> [     ] ------> y   reads x; writes y
 
 Hints:
 - An element-wise result needs its own inputs and nothing else: no program waits for another one.
@@ -60,6 +60,9 @@ def bias_relu(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
     This is what follows the matrix product in a linear layer.
 
+    Limits: one launch of one program for each tile that ``_tile`` gives, no memory but the
+    result's, no spilled registers, and loads and stores of 128 bits where addresses allow it.
+
     Args:
         x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0.
         b: (columns,), contiguous, of x's dtype.
@@ -89,6 +92,8 @@ def residual_add_gelu(x: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
 
     gelu(s) = s / 2 * (1 + erf(s / sqrt(2))), with erf the error function, ``tl.erf``. It is not
     the approximation with tanh.
+
+    Limits: one program for each block of BLOCK elements, and no memory but the result's.
 
     Args:
         x: contiguous, any shape and size; float32, float16 or bfloat16.
@@ -134,6 +139,9 @@ def scale_shift(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> to
 
     A scale of shape (columns,) is the last step of layer normalisation, one of shape (rows, 1) is
     dequantisation by rows, and both at once occur in diffusion transformers.
+
+    Limits: one launch of one program for each tile that ``_tile`` gives, no memory but the
+    result's, no spilled registers, and loads and stores of 128 bits where addresses allow it.
 
     Args:
         x: (rows, columns), any strides; float32, float16 or bfloat16. Either size may be 0.
@@ -184,6 +192,9 @@ def addcmul_clamp(
 
     The result can be larger than each of the inputs: a row and a column make a matrix. This is
     the form of an optimiser's step: a parameter plus a step size times a direction, in bounds.
+
+    Limits: one launch of one program for each tile that ``_tile`` gives, and no memory but the
+    result's.
 
     Args:
         a, b, c: any strides, 0 to 2 axes each, shapes that broadcast together (some size may be

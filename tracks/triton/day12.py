@@ -79,6 +79,9 @@ def logsumexp(x: torch.Tensor) -> torch.Tensor:
     With m = max_j x[i, j] the largest term of the second sum is exp(0) = 1: it cannot overflow, and
     it cannot be 0. The row is read twice, once for its maximum; nothing but out is written.
 
+    Limits: one program a row, no memory but the result's, no spilled registers, and loads of 128
+    bits where rows are long and aligned.
+
     Args:
         x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0; a row
             may be longer than any block, and x may be +-1e4 or +-inf.
@@ -113,6 +116,9 @@ def log_softmax(x: torch.Tensor) -> torch.Tensor:
     row's maximum, not against x[i, j] itself: for logits around 1e4 a result of -0.7 still has all
     its digits. Nor may it become -inf where softmax is too small for float32.
 
+    Limits: one program a row, no memory but the result's, no spilled registers, and loads of 128
+    bits where rows are long and aligned.
+
     Args:
         x: as in ``logsumexp``.
 
@@ -143,6 +149,8 @@ def softplus(x: torch.Tensor) -> torch.Tensor:
 
     Every finite x has a finite result with a small relative error: softplus(100) is 100, and
     softplus(-20) is 2.06e-9, not 0. ``_log1p`` above is given for that.
+
+    Limits: one program for each BLOCK elements, and no memory but the result's.
 
     Args:
         x: contiguous, any shape and size; float32, float16 or bfloat16, computed in float32.
@@ -175,6 +183,8 @@ def bce_with_logits(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     Every finite x has a finite loss with a small relative error, so also a confident and right
     prediction has one that is not 0: for x = 20 and y = 1 it is 2.06e-9. Rewrite the formula such
     that nothing cancels. There is no mean over the elements.
+
+    Limits: one program for each BLOCK elements, and no memory but the result's.
 
     Args:
         x: logits, finite; contiguous, any shape and size; float32, float16 or bfloat16.
@@ -228,9 +238,11 @@ def compensated_sum(x: torch.Tensor) -> torch.Tensor:
     The lost parts are added up beside the totals, over blocks, lanes and programs, and come back
     at the very end. So [1, 1e8, 1, -1e8] adds up to 2, wherever in a large x these four stand.
 
-    At most MAX_PROGRAMS programs, and at most one for each SUM_BLOCK elements, leave one pair of
-    float32 numbers each; a second launch of one program adds the pairs. The same x gives the same
-    bits each time.
+    Several programs share a large x, at most MAX_PROGRAMS and at most one for each SUM_BLOCK
+    elements, and leave one pair of float32 numbers each; a second launch of one program adds the
+    pairs. The same x gives the same bits each time. Besides the pairs, at most 1024 bytes are
+    allocated, the host does not wait for the device, no kernel spills registers, and the first one
+    loads 128 bits at once.
 
     Args:
         x: contiguous, any shape and size; float32, float16 or bfloat16.

@@ -28,6 +28,7 @@ from harness.kernels.interpreter.numbers import (
     tf32_nearest,
     toward_zero,
 )
+from harness.kernels.interpreter.state import Launch
 
 _MIN_DOT = {8: (1, 1, 32)}
 
@@ -39,6 +40,8 @@ def min_dot_size(lhs: Any, rhs: Any) -> tuple[int, int, int]:
 
 class MendedBuilder(InterpreterBuilder):
     """Overrides of arithmetic. Memory is ``checks.CheckedBuilder``'s."""
+
+    launch: Launch
 
     def mend(self) -> None:
         """Options of this interpreter: assertions fire, TF32 is the default, as on a GPU."""
@@ -66,11 +69,13 @@ class MendedBuilder(InterpreterBuilder):
     # Casts
 
     def cast_impl(self, src: TensorHandle, dst_type: Any) -> TensorHandle:
+        _need_cast(src.dtype.scalar, dst_type.scalar)
         return TensorHandle(cast(src.data, numpy_dtype(dst_type)), dst_type.scalar)
 
     def create_fp_to_fp(self, src: TensorHandle, dst_type: Any, rounding: Any) -> TensorHandle:
         if tl.float8e4b15 in (src.dtype.scalar, dst_type.scalar):
             return super().create_fp_to_fp(src, dst_type, rounding)
+        _need_cast(src.dtype.scalar, dst_type.scalar)
         target = numpy_dtype(dst_type)
         if rounding == ir.ROUNDING_MODE.RTZ:
             return TensorHandle(toward_zero(src.data, target), dst_type.scalar)
@@ -89,9 +94,57 @@ class MendedBuilder(InterpreterBuilder):
     # Comparisons give booleans
 
     def binary_op(self, lhs: TensorHandle, rhs: TensorHandle, op: Any) -> TensorHandle:
-        output = op(lhs.data, rhs.data)
+        left = lhs.data
+        if left.dtype.itemsize == 1:
+            _need_arithmetic(lhs)
+            if left.dtype == np.bool_:
+                op = _ONE_BIT.get(op, op)
+        output = op(left, rhs.data)
         dtype = tl.int1 if output.dtype == np.bool_ else lhs.dtype.scalar
         return TensorHandle(output, dtype)
+
+    # Whole numbers
+
+    def create_idiv(self, lhs: TensorHandle, rhs: TensorHandle) -> TensorHandle:
+        return TensorHandle(_divide(lhs.data, rhs.data)[0], lhs.dtype.scalar)
+
+    def create_srem(self, lhs: TensorHandle, rhs: TensorHandle) -> TensorHandle:
+        return TensorHandle(_divide(lhs.data, rhs.data)[1], lhs.dtype.scalar)
+
+    create_urem = create_srem
+
+    def create_ashr(self, lhs: TensorHandle, rhs: TensorHandle) -> TensorHandle:
+        signed = [
+            data if data.dtype.kind == "b" else data.view(np.dtype(f"i{data.dtype.itemsize}"))
+            for data in (lhs.data, rhs.data)
+        ]
+        out = np.right_shift(*signed).astype(signed[0].dtype).view(lhs.data.dtype)
+        return TensorHandle(out, lhs.dtype.scalar)
+
+    def create_umulhi(self, lhs: TensorHandle, rhs: TensorHandle) -> TensorHandle:
+        """The bits of both count as unsigned, whatever their types."""
+        dtype = lhs.data.dtype
+        bits = np.dtype(f"u{dtype.itemsize}")
+        out = libdevice.high(lhs.data.view(bits), rhs.data.view(bits), 8 * dtype.itemsize)
+        return TensorHandle(out.view(dtype), lhs.dtype.scalar)
+
+    def create_gather(self, src: TensorHandle, indices: TensorHandle, axis: int) -> TensorHandle:
+        index = indices.data.astype(np.int64)
+        wrong = (index < 0) | (index >= src.data.shape[axis])
+        if wrong.any():
+            raise KernelError(
+                "out of bounds",
+                f"tl.gather is given index {int(index[wrong][0])} for an axis of "
+                f"{src.data.shape[axis]} elements ({_lanes(wrong)}): on a GPU it reads anything.",
+                operation="tl.gather",
+            )
+        self.launch.through_shared_memory()
+        return TensorHandle(np.take_along_axis(src.data, index, axis=axis), src.dtype.scalar)
+
+    def create_print(self, prefix: str, hex: bool, values: list[Any], signed: Any) -> None:
+        if hex:
+            values = [_hexadecimal(value) for value in values]
+        super().create_print(prefix, False, values, signed)
 
     def create_select(
         self, cond: TensorHandle, lhs: TensorHandle, rhs: TensorHandle
@@ -113,6 +166,7 @@ class MendedBuilder(InterpreterBuilder):
     def create_clampf(
         self, arg: TensorHandle, lo: TensorHandle, hi: TensorHandle, propagate_nans: Any
     ) -> TensorHandle:
+        _need_arithmetic(arg)
         data = np.fmin(np.fmax(arg.data, lo.data), hi.data)
         if propagate_nans == tl.PropagateNan.ALL:
             data = np.where(np.isnan(arg.data), arg.data, data)
@@ -120,6 +174,7 @@ class MendedBuilder(InterpreterBuilder):
 
     def create_fma(self, x: TensorHandle, y: TensorHandle, z: TensorHandle) -> TensorHandle:
         """Rounded once (for float64, twice: numpy has nothing wider)."""
+        _need_arithmetic(x)
         wide = np.float64
         data = x.data.astype(wide) * y.data.astype(wide) + z.data.astype(wide)
         return TensorHandle(data.astype(z.data.dtype), z.dtype.scalar)
@@ -157,16 +212,12 @@ class MendedBuilder(InterpreterBuilder):
             "inline PTX runs on a GPU only: the interpreter cannot execute machine instructions.",
         )
 
-    def create_dot_scaled(self, *args: Any) -> Any:
-        raise KernelError(
-            "unsupported", "tl.dot_scaled runs on a GPU only: the interpreter has no equivalent."
-        )
-
     # Tensor cores
 
     def create_dot(
         self, a: TensorHandle, b: TensorHandle, d: TensorHandle, precision: Any, imprecise: Any
     ) -> TensorHandle:
+        self.launch.through_shared_memory()
         accumulate = d.data.dtype
         left, right = a.data, b.data
         if accumulate.kind == "i":
@@ -181,6 +232,31 @@ class MendedBuilder(InterpreterBuilder):
         else:
             out = left.astype(wide) @ right.astype(wide)
         return TensorHandle((out + d.data).astype(accumulate, copy=False), d.dtype.scalar)
+
+    def create_dot_scaled(
+        self,
+        lhs: TensorHandle,
+        lhs_scale: TensorHandle | None,
+        lhs_format: Any,
+        rhs: TensorHandle,
+        rhs_scale: TensorHandle | None,
+        rhs_format: Any,
+        fast_math: Any,
+        lhs_k_pack: Any,
+        rhs_k_pack: Any,
+        acc: TensorHandle,
+    ) -> TensorHandle:
+        """Both operands times their scales, then the product: exact but for its sums."""
+        self.launch.through_shared_memory()
+        left = _unpacked(lhs.data, str(lhs_format), -1 if lhs_k_pack else -2)
+        right = _unpacked(rhs.data, str(rhs_format), -2 if rhs_k_pack else -1)
+        left = left * _scales(lhs_scale, left.shape[-1])
+        right = right * np.swapaxes(_scales(rhs_scale, right.shape[-2]), -1, -2)
+        out = (left @ right).astype(np.float32) + acc.data
+        return TensorHandle(out, acc.dtype.scalar)
+
+    def create_barrier(self) -> None:
+        self.launch.barrier()
 
     # Assertions
 
@@ -209,9 +285,110 @@ class MendedBuilder(InterpreterBuilder):
     def create_histogram(
         self, data: TensorHandle, bins: int, mask: TensorHandle | None
     ) -> TensorHandle:
+        if data.data.dtype.itemsize != 4:
+            raise KernelError(
+                "refused by the compiler",
+                f"tl.histogram takes blocks of int32, not of {data.dtype.scalar}: the compiler's "
+                "later passes fail on it. Convert with `.to(tl.int32)` first.",
+                operation="tl.histogram",
+            )
+        self.launch.through_shared_memory()
         values = data.data if mask is None else data.data[mask.data.astype(bool)]
         inside = values[(values >= 0) & (values < bins)].astype(np.int64)
         return TensorHandle(np.bincount(inside, minlength=bins).astype(np.int32), tl.int32)
+
+
+def _divide(left: Array, right: Array) -> tuple[Array, Array]:
+    """Quotient, rounded towards zero, and remainder; all bits one where the divisor is zero, which
+    PTX leaves undefined and the instruction sequence gives."""
+    if left.dtype == np.bool_:
+        return left | ~right, ~right
+    zero = right == 0
+    divisor = np.where(zero, right.dtype.type(1), right)
+    rest = np.fmod(left, divisor)
+    quotient = (left - rest) // divisor
+    ones = (~left.dtype.type(0)).astype(left.dtype)
+    return np.where(zero, ones, quotient), np.where(zero, ones, rest)
+
+
+def _hexadecimal(value: TensorHandle) -> TensorHandle:
+    """The bits of the elements, as printf shows them with %x."""
+    width = max(value.data.dtype.itemsize, 1)
+    bits = np.ascontiguousarray(value.data).view(np.dtype(f"u{width}"))
+    text = [f"0x{int(number):0{2 * width}x}" for number in bits.reshape(-1)]
+    shown = np.empty(bits.size, dtype=object)
+    shown[:] = [_Bare(each) for each in text]
+    return _Shown(shown.reshape(bits.shape))
+
+
+class _Bare(str):
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class _Shown:
+    """What create_print reads of a value."""
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+
+
+_ONE_BIT: dict[Any, Any] = {
+    np.add: np.bitwise_xor,
+    np.subtract: np.bitwise_xor,
+    np.multiply: np.bitwise_and,
+    np.left_shift: lambda left, right: left & ~right,
+    np.right_shift: lambda left, right: left & ~right,
+}
+
+
+def _need_arithmetic(handle: TensorHandle) -> None:
+    if handle.data.dtype.itemsize == 1 and handle.data.dtype.kind in "fV":
+        raise KernelError(
+            "refused by the compiler",
+            f"there is no arithmetic on {handle.dtype.scalar}: the compiler's later passes fail "
+            "on it. Convert with `.to(tl.float32)` first, and back for the store.",
+        )
+
+
+def _need_cast(source: Any, target: Any) -> None:
+    """Between float8 and float64, and between two kinds of float8, the compiler has none."""
+    if not (source.is_fp8() or target.is_fp8()) or source == target:
+        return
+    if (source.is_fp8() and target.is_fp8()) or tl.float64 in (source, target):
+        raise KernelError(
+            "refused by the compiler",
+            f"there is no conversion from {source} to {target}: the compiler's later passes fail "
+            "on it. Go through float32.",
+        )
+
+
+_E2M1 = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+
+
+def _unpacked(data: Array, form: str, axis: int) -> Array:
+    """As float64. Two e2m1 numbers are in one byte, the low bits first
+    (https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf)."""
+    if not form.lower().endswith("e2m1"):
+        return data.astype(np.float64)
+    both = np.stack([data & 15, data >> 4], axis=-1)
+    values = np.where(both & 8, -_E2M1[both & 7], _E2M1[both & 7])
+    values = np.moveaxis(values, -1, len(data.shape) + axis + 1)
+    shape = list(data.shape)
+    shape[axis] *= 2
+    return values.reshape(shape)
+
+
+def _scales(scale: TensorHandle | None, size: int) -> Array:
+    """One power of two (e8m0: the exponent's bits) for each group of elements along K."""
+    if scale is None:
+        return np.ones((1, size))
+    data = scale.data
+    if data.dtype == np.uint8:
+        factors = np.where(data == 255, np.nan, np.exp2(data.astype(np.float64) - 127))
+    else:
+        factors = data.astype(np.float64)
+    return np.repeat(factors, size // data.shape[-1], axis=-1)
 
 
 def _dot_float32(left: Array, right: Array, precision: Any) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 from triton.runtime.autotuner import Autotuner
 
-from harness.kernels.interpreter import report
+from harness.kernels.interpreter import launch, report
 from harness.kernels.interpreter.errors import KernelError, place_of
 
 
@@ -62,7 +62,7 @@ def _run(tuner: Any, named: dict[str, Any], args: Any, kwargs: dict[str, Any]) -
             continue
         tuner.cache[key] = config
         tuner.configs_timings = {config: [0.0, 0.0, 0.0]}
-        _check_repeatable(tuner, config)
+        _check_repeatable(tuner, config, named, kwargs)
         return result
     if refused is not None:
         raise refused
@@ -91,26 +91,57 @@ def _launch(
     return tuner.fn.run(*args, **kwargs, **config.all_kwargs())
 
 
-def _check_repeatable(tuner: Any, config: Any) -> None:
-    """Timing runs the kernel many times: what it updates in place must be put back each time."""
+def _check_repeatable(tuner: Any, config: Any, named: dict[str, Any], kwargs: Any) -> None:
+    """Timing runs the kernel many times: what it updates in place must be put back each time.
+    Where it reads what it later writes, it is run once more, and must give the same."""
     if tuner.user_defined_pre_hook or config.pre_hook is not None:
         return
     launches = report.launch_report()
-    if not launches:
-        return
     kept = {*tuner.reset_to_zero, *tuner.restore_value}
-    for argument in launches[-1].arguments:
-        if argument.read_then_written and argument.written and argument.name not in kept:
-            raise KernelError(
-                "bad launch",
-                f"`{argument.name}` is read and then written in place, and the kernel has "
-                f"{len(tuner.configs)} configurations: on a GPU tuning runs it many times over, "
-                f"and the result is wrong. Name it in reset_to_zero=[{argument.name!r}] or "
-                f"restore_value=[{argument.name!r}].",
-                kernel=tuner.base_fn.__name__,
-                tensor=argument.name,
-                operation="triton.autotune",
-            )
+    changed = [a for a in launches[-1].arguments if a.written] if launches else []
+    suspects = [a.name for a in changed if a.read_first and a.name not in kept]
+    if not suspects:
+        return
+    every = {**named, **kwargs}
+    tensors = {a.name: every[a.name] for a in changed if hasattr(every.get(a.name), "clone")}
+    after = {name: tensor.clone() for name, tensor in tensors.items()}
+    try:
+        for name in tuner.reset_to_zero:
+            every[name].zero_()
+        same = launch.again()
+        different = [
+            name
+            for name in suspects
+            if name not in tensors or not _equal(tensors[name], after[name])
+        ]
+    finally:
+        for name, tensor in tensors.items():
+            tensor.copy_(after[name])
+    if same and not different:
+        return
+    name = (different or suspects)[0]
+    raise KernelError(
+        "bad launch",
+        f"`{name}` is read and then written in place, and the kernel has "
+        f"{len(tuner.configs)} configurations: on a GPU tuning runs it many times over, and the "
+        f"result is wrong. Name it in reset_to_zero=[{name!r}] or restore_value=[{name!r}].",
+        kernel=tuner.base_fn.__name__,
+        tensor=name,
+        operation="triton.autotune",
+    )
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Bit for bit: nan equals nan."""
+    flat = (left.contiguous().view(-1), right.contiguous().view(-1))
+    raw = [each.view(dtype=_byte()) if each.numel() else each for each in flat]
+    return bool((raw[0] == raw[1]).all())
+
+
+def _byte() -> Any:
+    import torch
+
+    return torch.uint8
 
 
 def install() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import triton.language as tl
@@ -11,15 +11,13 @@ from triton._C.libtriton import interpreter as engine
 from triton._C.libtriton import ir
 from triton.runtime.interpreter import TensorHandle
 
-from harness.kernels.interpreter import messages
+from harness.kernels.interpreter import messages, messages_order, turns
 from harness.kernels.interpreter.arithmetic import MendedBuilder
 from harness.kernels.interpreter.errors import KernelError
 from harness.kernels.interpreter.memory import Region
-from harness.kernels.interpreter.numbers import BFLOAT16, Array, numpy_dtype
-from harness.kernels.interpreter.races import either
-
-if TYPE_CHECKING:
-    from harness.kernels.interpreter.launch import Launch
+from harness.kernels.interpreter.numbers import BFLOAT16, Array, numpy_dtype, poison
+from harness.kernels.interpreter.races import NOBODY, Shadow, either
+from harness.kernels.interpreter.state import Launch
 
 Lanes = Array | None  # which lanes of an access are on; None: all
 Parts = list[tuple[Region, Array, Lanes]]
@@ -29,6 +27,22 @@ class CheckedBuilder(MendedBuilder):
     """Loads, stores and atomics, looked up and noted. ``launch`` is the one that is running."""
 
     launch: Launch
+    unused = False  # the next atomic's result is: the statement is nothing but its call
+
+    other_given = False  # whether the load that runs has an `other`
+
+    def watch_other(self, semantic: Any) -> None:
+        """``semantic`` is the class of triton's rules, which serves the compiler as well."""
+        builder, load = self, semantic._load_legacy
+
+        def load_legacy(self: Any, ptr: Any, mask: Any, other: Any, *rest: Any) -> Any:
+            builder.other_given = self.builder is builder and other is not None
+            try:
+                return load(self, ptr, mask, other, *rest)
+            finally:
+                builder.other_given = False
+
+        semantic._load_legacy = load_legacy
 
     # Where a pointer points
 
@@ -103,44 +117,83 @@ class CheckedBuilder(MendedBuilder):
         if lanes is not None and lanes.all():
             lanes = None
         masked = mask is not None
+        if other is None and self.other_given:  # upstream takes a single zero for nothing
+            other = TensorHandle(np.zeros(1, dtype=dtype), element)
         result: Array | None = None
         for region, index, on in self.locate(ptrs, lanes, dtype.itemsize, access, masked):
             memory = region.memory(dtype)
             self._note_load(region, index, on, dtype.itemsize, is_volatile, access)
             if on is None:
-                return TensorHandle(memory.take(index), element)
+                found = memory.take(index)
+                if found.size == 1 and not self.launch.alone:
+                    self._looked(region, index, found, "volatile" if is_volatile else "", access)
+                return TensorHandle(found, element)
             if not memory.size:  # every lane is off
                 memory = np.zeros(1, dtype=dtype)
             if result is None:
-                # A load without `other` gives zero where it is masked: the compiler emits it so.
-                result = (
-                    np.zeros(index.shape, dtype=dtype)
-                    if other is None
-                    else np.array(np.broadcast_to(other.data, index.shape), dtype=dtype)
-                )
+                result = _masked(index.shape, dtype, other)
             result[on] = memory.take(index[on])
         if result is None:
-            result = np.zeros(ptrs.data.shape, dtype=dtype)
+            result = _masked(ptrs.data.shape, dtype, other)
         return TensorHandle(result, element)
 
     def _note_load(
         self, region: Region, index: Array, on: Lanes, size: int, volatile: Any, access: str
     ) -> None:
         launch = self.launch
-        if launch.alone or volatile:
+        if volatile or not launch.checked:
             return
         shadow = region.storage.shadow
         picked = index.reshape(-1) if on is None else index[on]
         place = shadow.granules(region.first, picked, size)
-        foreign = either(
-            shadow.foreign_writes(launch.number, place),
-            shadow.foreign_updates(launch.number, place),
-        )
-        if foreign is not None:
-            bad = foreign & ~(shadow.is_published(place) & launch.acquired)
-            if bad.any():
-                raise messages.read_of_foreign_write(launch, region, shadow, place, bad, access)
+        if not launch.alone:
+            foreign = either(
+                shadow.foreign_writes(launch.number, place),
+                shadow.foreign_updates(launch.number, place),
+            )
+            if foreign is not None:
+                bad = self._unordered(shadow, place, foreign)
+                if bad is not None:
+                    raise messages.read_of_foreign_write(launch, region, shadow, place, bad, access)
         shadow.note_load(launch.number, place)
+        if launch.one_warp:
+            return
+        bad = shadow.stored.others(launch.interval, place, index.shape, on, True, shadow)
+        if bad is not None:
+            launch.defer(messages_order.read_back(launch, region, place, bad, access))
+        shadow.loaded.note(launch.interval, place, index.shape, on, True)
+
+    def _unordered(self, shadow: Shadow, place: Array, foreign: Array) -> Array | None:
+        """Which foreign writes no release handed to the program that runs."""
+        released = shadow.released(place)
+        strange = self.launch.order.unordered(self.launch.number, released[foreign])
+        if strange is None:
+            return None
+        bad = foreign.copy()
+        bad[foreign] = strange
+        return bad if bad.any() else None
+
+    def _unmet(self, shadow: Shadow, place: Array) -> bool:
+        """Whether a program read here that the one that runs has met at no atomic."""
+        launch = self.launch
+        return not all(
+            reader in (NOBODY, launch.number) or launch.order.has_met(launch.number, reader)
+            for reader in shadow.readers(place)
+        )
+
+    def _looked(self, region: Region, index: Any, found: Array, kind: str, access: str) -> None:
+        """For accesses to one element that change nothing: is the program waiting?"""
+        key = (id(region), access, index.item(), found.tobytes())
+        self._wait(region, access, lambda: self.launch.turns.looked(key, bool(kind)))
+
+    def _wait(self, region: Region, access: str, wait: Callable[[], None]) -> None:
+        try:
+            wait()
+        except turns.NobodyLeft:
+            raise messages_order.nobody_left(self.launch, region, access) from None
+        except turns.TooManyWait:
+            most = turns.MOST_WAITING
+            raise messages_order.too_many_wait(self.launch, region, access, most) from None
 
     # Stores
 
@@ -167,7 +220,7 @@ class CheckedBuilder(MendedBuilder):
             if not picked.size:
                 continue
             memory = region.memory(dtype)
-            place = self._note_store(region, picked, new, memory, dtype.itemsize, access)
+            place = self._note_store(region, index, on, picked, new, memory, dtype.itemsize, access)
             memory[picked] = new
             region.storage.shadow.note_store(self.launch.number, place)
             bits = np.dtype(f"u{dtype.itemsize}")
@@ -175,32 +228,49 @@ class CheckedBuilder(MendedBuilder):
                 raise messages.twice_in_one_store(self.launch, region, picked, new, memory, access)
 
     def _note_store(
-        self, region: Region, picked: Array, new: Array, memory: Array, size: int, access: str
+        self,
+        region: Region,
+        index: Array,
+        on: Lanes,
+        picked: Array,
+        new: Array,
+        memory: Array,
+        size: int,
+        access: str,
     ) -> Array:
         launch = self.launch
         shadow = region.storage.shadow
         place = shadow.granules(region.first, picked, size)
+        if not launch.checked:
+            return place
+        shadow.note_first_read(place)
+        per_element = place.size // picked.size
+        if not launch.one_warp:
+            bad = shadow.loaded.others(launch.interval, place, index.shape, on, False, shadow)
+            if bad is not None:
+                bad &= np.repeat(_changed(memory, picked, new), per_element)
+                if bad.any():
+                    launch.defer(messages_order.overwritten(launch, region, place, bad, access))
+            shadow.stored.note(launch.interval, place, index.shape, on, False)
         if launch.alone:
             return place
-        per_element = place.size // picked.size
         writes = either(
             shadow.foreign_writes(launch.number, place),
             shadow.foreign_updates(launch.number, place),
         )
         if writes is not None:
-            writes &= ~(shadow.is_published(place) & launch.acquired)
+            writes = self._unordered(shadow, place, writes)
         reads = shadow.foreign_reads(launch.number, place)
-        if launch.acquired:
+        if reads is not None and not self._unmet(shadow, place):
             reads = None
         for foreign, message in ((writes, messages.two_writers), (reads, messages.read_too_early)):
-            if foreign is None or not foreign.any():
+            if foreign is None:
                 continue
-            bits = np.dtype(f"u{size}")
-            changed = memory.view(bits).take(picked) != np.ascontiguousarray(new).view(bits)
+            changed = _changed(memory, picked, new)
             bad = foreign.reshape(-1, per_element).any(axis=1) & changed
             if bad.any():
                 raise message(launch, region, shadow, place, picked, new, memory, bad, access)
-        launch.pending.append((shadow, place))
+        launch.wrote(shadow, place, picked.size == index.size == 1)
         return place
 
     # Atomics
@@ -210,66 +280,90 @@ class CheckedBuilder(MendedBuilder):
     ) -> TensorHandle:
         name = f"tl.atomic_{str(rmwOp).rsplit('.', 1)[-1].lower().removeprefix('f')}"
         lanes = np.broadcast_to(mask.data, ptr.data.shape).astype(bool)
-        values = np.broadcast_to(val.data, ptr.data.shape)
-        result = self._atomic(ptr, lanes, name, val.data.dtype)
-        if val.data.dtype == BFLOAT16:
+        dtype = val.data.dtype
+        values = np.ascontiguousarray(np.broadcast_to(val.data, ptr.data.shape))
+        atomic = self._atomic(ptr, lanes, name, dtype, sem, scope)
+        if dtype == BFLOAT16:
             old = self._add_bfloat16(ptr, lanes, values)
         else:
+            if rmwOp == ir.ATOMIC_OP.XCHG:  # an exchange of bits, whatever they mean
+                values = values.view(np.dtype(f"u{dtype.itemsize}"))
             old = engine.atomic_rmw(
                 self.ir_rmw_op_to_interpreter_rmw_op[rmwOp],
                 np.ascontiguousarray(ptr.data),
-                np.ascontiguousarray(values),
+                values,
                 lanes,
                 self.ir_sem_to_interpreter_sem[sem],
-            )
-        result()
-        return TensorHandle(old, val.dtype.scalar)
+            ).view(dtype)
+        if not lanes.all():
+            old = np.where(lanes, old, poison((), dtype))
+        return atomic.result(old, val.dtype.scalar)
 
     def create_atomic_cas(self, ptr: Any, cmp: Any, val: Any, sem: Any, scope: Any) -> TensorHandle:
         dtype = numpy_dtype(ptr.get_element_ty())
         lanes = np.ones(ptr.data.shape, dtype=bool)
-        result = self._atomic(ptr, lanes, "tl.atomic_cas", dtype)
+        atomic = self._atomic(ptr, lanes, "tl.atomic_cas", dtype, sem, scope)
+        bits = np.dtype(f"u{dtype.itemsize}")  # equal bits, as the instruction compares
+        wanted = np.ascontiguousarray(np.broadcast_to(cmp.data.astype(dtype), ptr.data.shape))
+        new = np.ascontiguousarray(np.broadcast_to(val.data.astype(dtype), ptr.data.shape))
         old = engine.atomic_cas(
             np.ascontiguousarray(ptr.data),
-            np.ascontiguousarray(np.broadcast_to(cmp.data.astype(dtype), ptr.data.shape)),
-            np.ascontiguousarray(np.broadcast_to(val.data.astype(dtype), ptr.data.shape)),
+            wanted.view(bits),
+            new.view(bits),
             self.ir_sem_to_interpreter_sem[sem],
         )
-        result()
-        return TensorHandle(old, cmp.dtype.scalar)
+        atomic.wrote = bool((old == wanted.view(bits)).any())
+        return atomic.result(old.view(dtype), cmp.dtype.scalar)
 
-    def _atomic(self, ptr: Any, lanes: Array, name: str, dtype: Any) -> Callable[[], None]:
-        """Checks the access now; what it returns notes it, once it has happened."""
+    def _atomic(
+        self, ptr: Any, lanes: Array, name: str, dtype: Any, sem: Any, scope: Any
+    ) -> Atomic:
+        """Checks the access now; the result notes it, once it has happened."""
         launch = self.launch
+        used, self.unused = not self.unused, False
         size = np.dtype(dtype).itemsize
-        notes = []
+        atomic = Atomic(self, name, sem, scope, used)
+        by_one = lanes.size == 1
+        if used and lanes.size < 32 * launch.warps:  # the result goes to all threads
+            launch.before_shared_memory()
         for region, index, on in self.locate(ptr, lanes, size, name, not lanes.all()):
             shadow = region.storage.shadow
             picked = index.reshape(-1) if on is None else index[on]
             place = shadow.granules(region.first, picked, size)
-            notes.append((shadow, place))
-            if launch.alone or not place.size:
+            atomic.parts.append((region, shadow, picked, place))
+            if not place.size or not launch.checked:
                 continue
-            for foreign, message in (
-                (shadow.foreign_writes(launch.number, place), messages.atomic_after_store),
-                (shadow.foreign_reads(launch.number, place), messages.atomic_after_load),
-            ):
-                if foreign is None:
-                    continue
-                if message is messages.atomic_after_store:
-                    bad = foreign & ~(shadow.is_published(place) & launch.acquired)
-                else:
-                    bad = foreign & (not launch.acquired)
-                if bad.any():
-                    raise message(launch, region, shadow, place, bad, name)
+            shadow.note_first_read(place, by_atomic=True)
+            if not launch.one_warp and not by_one:
+                bad = shadow.loaded.others(launch.interval, place, index.shape, on, False, shadow)
+                if bad is not None:
+                    launch.defer(messages_order.overwritten(launch, region, place, bad, name))
+                shadow.stored.note(launch.interval, place, index.shape, on, False)
+            if launch.alone:
+                continue
+            self._check_atomic(region, shadow, place, name, atomic.in_one_program)
+        return atomic
 
-        def note() -> None:
-            for shadow, place in notes:
-                shadow.read_then_written |= bool(place.size)
-                shadow.note_atomic(launch.number, place)
-            launch.publish()
-
-        return note
+    def _check_atomic(
+        self, region: Region, shadow: Shadow, place: Array, name: str, in_one_program: bool
+    ) -> None:
+        launch = self.launch
+        updates = shadow.foreign_updates(launch.number, place)
+        narrow = shadow.in_one_program
+        if updates is not None and (in_one_program or narrow is not None):
+            if not in_one_program and narrow is not None:
+                updates &= narrow.take(place)
+            bad = self._unordered(shadow, place, updates) if updates.any() else None
+            if bad is not None:
+                raise messages_order.atomic_in_one_program(launch, region, place, bad, name)
+        writes = shadow.foreign_writes(launch.number, place)
+        if writes is not None:
+            bad = self._unordered(shadow, place, writes)
+            if bad is not None:
+                raise messages.atomic_after_store(launch, region, shadow, place, bad, name)
+        reads = shadow.foreign_reads(launch.number, place)
+        if reads is not None and self._unmet(shadow, place):
+            raise messages.atomic_after_load(launch, region, shadow, place, reads, name)
 
     def _add_bfloat16(self, ptr: Any, lanes: Array, values: Array) -> Array:
         """One lane after another, each sum rounded: no instruction does it in one go."""
@@ -380,6 +474,104 @@ class CheckedBuilder(MendedBuilder):
         return TensorHandle(pointers, desc.base.dtype.scalar), mask
 
 
+class Atomic:
+    """One atomic operation: what it touches, and what it orders."""
+
+    def __init__(self, builder: CheckedBuilder, name: str, sem: Any, scope: Any, used: bool):
+        self.builder = builder
+        self.name = name
+        self.used = used
+        self.wrote = True
+        self.parts: list[tuple[Region, Shadow, Array, Array]] = []
+        self.in_one_program = str(scope).endswith("CTA")
+        among_programs = not self.in_one_program
+        self.releases = among_programs and sem in _RELEASES
+        self.acquires = among_programs and sem in _ACQUIRES
+
+    def result(self, old: Array, dtype: Any) -> TensorHandle:
+        """After it has happened: notes it, and gives what the program may look at."""
+        launch = self.builder.launch
+        places = [part for part in self.parts if part[3].size]
+        if launch.alone:
+            for _, shadow, _, place in places:
+                shadow.note_atomic(launch.number, place, self.in_one_program)
+            self._barrier(old)
+            return TensorHandle(old, dtype)
+        if not places:
+            return TensorHandle(old, dtype)
+        # What is received is only what was there before; it counts once the program looks.
+        logs = (
+            (launch.order.logs(id(shadow), place) for _, shadow, _, place in places)
+            if self.acquires and self.used
+            else ()
+        )
+        received = [(log, len(log)) for part in logs for log in part]
+        number = launch.release(old.size == 1) if self.releases and self.wrote else 0
+        for _, shadow, _, place in places:
+            if self.wrote:
+                shadow.note_atomic(launch.number, place, self.in_one_program)
+            if number:
+                shadow.publish(place, number)
+                launch.order.hand_out(number, id(shadow), place)
+            elif self.wrote:
+                launch.wrote(shadow, place, old.size == 1)
+        self._barrier(old)
+        if old.size == 1:
+            self._watch(places[0], old)
+        if not received:
+            return TensorHandle(old, dtype)
+        return LookedAt(old, dtype, launch, received)
+
+    def _barrier(self, old: Array) -> None:
+        """A result of fewer elements than threads goes to the others through shared memory."""
+        launch = self.builder.launch
+        if self.used and old.size < 32 * launch.warps:
+            launch.through_shared_memory()
+
+    def _watch(self, part: tuple[Region, Shadow, Array, Array], old: Array) -> None:
+        region, _, picked, _ = part
+        found = np.ascontiguousarray(old)
+        now = region.memory(found.dtype).take(picked)
+        if now.tobytes() == found.tobytes():
+            self.builder._looked(region, picked, found, "atomic", self.name)
+        else:
+            self.builder.launch.turns.changed()
+        self.builder._wait(region, self.name, self.builder.launch.turns.next_turn)
+
+
+class LookedAt(TensorHandle):
+    """The result of an atomic that acquires: it does so for a program that looks at it. One that
+    does not cannot know that what it waits for has happened."""
+
+    def __init__(self, old: Array, dtype: Any, launch: Launch, received: Any) -> None:
+        self._old = old
+        self._launch = launch
+        self._received = received
+        self._number = launch.number
+        self.dtype = dtype
+        self.attr: dict[str, Any] = {}
+
+    @property
+    def data(self) -> Array:
+        if self._received:
+            self._launch.order.receive(self._number, self._received)
+            self._received = ()
+        return self._old
+
+    @data.setter
+    def data(self, value: Array) -> None:
+        self._old = value
+
+
+_RELEASES = (ir.MEM_SEMANTIC.RELEASE, ir.MEM_SEMANTIC.ACQUIRE_RELEASE)
+_ACQUIRES = (ir.MEM_SEMANTIC.ACQUIRE, ir.MEM_SEMANTIC.ACQUIRE_RELEASE)
+
+
+def _changed(memory: Array, picked: Array, new: Array) -> Array:
+    bits = np.dtype(f"u{memory.itemsize}")
+    return memory.view(bits).take(picked) != np.ascontiguousarray(new).view(bits)
+
+
 def _lanes(mask: Any) -> Lanes:
     """A mask, given as a handle or as an array, as booleans; None: all lanes."""
     if mask is None:
@@ -388,9 +580,17 @@ def _lanes(mask: Any) -> Lanes:
     return np.asarray(data).astype(bool, copy=False)
 
 
-def _padding(ptrs: TensorHandle, padding: Any) -> TensorHandle | None:
+def _masked(shape: Any, dtype: Any, other: Any) -> Array:
+    """A block before anything is loaded into it. Without `other` what is masked is undefined."""
+    if other is None:
+        return poison(shape, dtype)
+    return np.array(np.broadcast_to(other.data, shape), dtype=dtype)
+
+
+def _padding(ptrs: TensorHandle, padding: Any) -> TensorHandle:
+    """Zeros, but where nan is asked for."""
+    element = ptrs.get_element_ty()
+    data = np.zeros(ptrs.data.shape, dtype=numpy_dtype(element))
     if padding == ir.PADDING_OPTION.PAD_NAN:
-        element = ptrs.get_element_ty()
         data = np.full(ptrs.data.shape, np.nan, dtype=numpy_dtype(element))
-        return TensorHandle(data, element)
-    return None
+    return TensorHandle(data, element)

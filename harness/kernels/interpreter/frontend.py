@@ -25,12 +25,16 @@ from triton.compiler.errors import CompilationError
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction, create_function_from_signature, get_jit_fn_file_line
 
-from harness.kernels.interpreter import language, refusals
+from harness.kernels import refusals
+from harness.kernels.interpreter import language
 from harness.kernels.interpreter.errors import KernelError, is_own_file
 
 _TARGET = GPUTarget("cuda", 90, 32)
 _backend: Any = None
 _functions: dict[Any, CompiledFunction] = {}
+
+# No compiled kernel can stop, but an interpreted one can, so its breakpoint() is no mistake here.
+code_generator.CodeGenerator.builtin_namespace.setdefault("breakpoint", lambda: None)
 
 
 class CompiledFunction(JITFunction):
@@ -96,11 +100,16 @@ class Bound:
     """A launch's arguments, as the compiler binds them."""
 
     def __init__(
-        self, function: CompiledFunction, values: dict[str, Any], signature: dict[str, Any]
+        self,
+        function: CompiledFunction,
+        values: dict[str, Any],
+        signature: dict[str, Any],
+        options: dict[str, Any],
     ) -> None:
         self.function = function
         self.values = values
         self.signature = signature
+        self.options = options
 
 
 def bind(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
@@ -123,7 +132,7 @@ def bind(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
     refused = function.verdicts[key]
     if refused is not None:
         raise refused.with_traceback(None)
-    return Bound(function, dict(values), signature)
+    return Bound(function, dict(values), signature, dict(options))
 
 
 def _has_constant(kind: Any) -> bool:
@@ -175,7 +184,7 @@ def _verdict(
         line, words = refusals.diagnostic("".join(printed))
         return KernelError(
             "refused by the compiler",
-            refusals.explain(words or str(error) or repr(error), ""),
+            refusals.sentence(words or str(error) or repr(error), ""),
             kernel=function.__name__,
             file=file,
             line=line or first,
@@ -219,7 +228,7 @@ def _refused(function: CompiledFunction, error: CompilationError) -> KernelError
     file, line, name, source = place
     return KernelError(
         "refused by the compiler",
-        refusals.explain(text, source),
+        refusals.sentence(text, source),
         kernel=name,
         file=file,
         line=int(line),

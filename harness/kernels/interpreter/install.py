@@ -35,6 +35,7 @@ def install(checked: bool = True) -> None:
     arithmetic.patch_numbers()
     upstream.interpreter_builder.__class__ = CheckedBuilder
     upstream.interpreter_builder.mend()
+    upstream.interpreter_builder.watch_other(upstream.TritonSemantic)
     upstream.FunctionRewriter._transform_ast = rewrite.transform
     upstream.FunctionRewriter._compile_and_exec = rewrite.compile_and_execute
     upstream.InterpretedFunction.rewritten_fn.clear()

@@ -35,6 +35,12 @@ def prepare() -> None:
         scope.set_attr(module, "reduce", reductions.reduce)
         scope.set_attr(module, "associative_scan", reductions.scan)
         scope.set_attr(module, "map_elementwise", _map_elementwise)
+        scope.set_attr(module, "condition", _condition)
+        scope.set_attr(module, "dot_scaled", _dot_scaled)
+        for name, holds in (("multiple_of", _starts_at_multiple), ("max_contiguous", _runs)):
+            scope.set_attr(module, name, _checked_hint(name, getattr(module, name), holds))
+    for name, function in _mathematical_methods():
+        scope.set_attr(tl.tensor, name, _with_semantic(function))
     # The same attribute may have been set several times: keep the first original, the last value.
     first: dict[tuple[int, str], Any] = {}
     owners: dict[tuple[int, str], Any] = {}
@@ -47,6 +53,85 @@ def prepare() -> None:
             original = _ABSENT
         _changes.append((owner, name, original, _current(owner, name)))
     scope.restore()
+
+
+def _mathematical_methods() -> list[tuple[str, Callable[..., Any]]]:
+    """``x.exp()`` and the like, which upstream leaves to the compiler: each method is a closure
+    around the function."""
+    found = []
+    for name, method in list(vars(tl.tensor).items()):
+        for cell in getattr(method, "__closure__", None) or ():
+            function = cell.cell_contents
+            if getattr(function, "__module__", "") == tl.math.__name__:
+                found.append((name, function))
+    return found
+
+
+def _with_semantic(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(*args: Any, _semantic: Any = None, **kwargs: Any) -> Any:
+        return function(*args, _semantic=upstream.interpreter_semantic, **kwargs)
+
+    return method
+
+
+_DOT_SCALED = tl.dot_scaled
+
+
+def _dot_scaled(
+    lhs: Any,
+    lhs_scale: Any,
+    lhs_format: Any,
+    rhs: Any,
+    rhs_scale: Any,
+    rhs_format: Any,
+    *args: Any,
+    _semantic: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """In a compiled kernel the names of formats are constants by themselves."""
+    formats = [tl.constexpr(_plain(name)) for name in (lhs_format, rhs_format)]
+    operands = (lhs, lhs_scale, formats[0], rhs, rhs_scale, formats[1])
+    return _DOT_SCALED(*operands, *args, _semantic=upstream.interpreter_semantic, **kwargs)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, tl.constexpr) else value
+
+
+def _starts_at_multiple(data: Any, value: int) -> bool:
+    """Of a block the compiler takes it for the first of each run of neighbours."""
+    return data.size == 0 or int(data.reshape(-1)[0]) % value == 0
+
+
+def _runs(data: Any, value: int) -> bool:
+    """Neighbours within a run follow each other; one that wraps around (``% n``) may start anew."""
+    steps = data.reshape(-1, min(value, data.size)).astype("int64")
+    steps = steps[:, 1:] - steps[:, :-1]
+    return bool(((steps == 1) | (steps < 0)).all())
+
+
+def _checked_hint(name: str, given: Any, holds: Callable[[Any, int], bool]) -> Any:
+    """What the compiler is told must be true: it builds on it, and loads whole vectors."""
+
+    def hint(input: Any, values: Any, _semantic: Any = None) -> Any:
+        value = _plain(values[0] if isinstance(values, (list, tuple)) else values)
+        numbers = isinstance(input, tl.tensor) and input.dtype.is_int() and len(input.shape) <= 1
+        if numbers and not holds(input.handle.data, int(value)):
+            from harness.kernels.interpreter.errors import KernelError
+
+            raise KernelError(
+                "assertion failed",
+                f"tl.{name} was told something that is not true ({value}): the compiler would "
+                "build on it and the result would be garbage.",
+                operation=f"tl.{name}",
+            )
+        return given(input, values)
+
+    return hint
+
+
+def _condition(condition: Any, disable_licm: Any = False) -> Any:
+    return condition
 
 
 def _current(owner: Any, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -13,55 +12,21 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from harness.kernels.interpreter import frontend, language, report
 from harness.kernels.interpreter.errors import KernelError, place_of, tuple_text
-from harness.kernels.interpreter.memory import Arguments, RegionPointer
+from harness.kernels.interpreter.memory import RegionPointer
 from harness.kernels.interpreter.numbers import numpy_dtype
+from harness.kernels.interpreter.state import Launch
+from harness.kernels.interpreter.turns import Turns
 
 _LIMITS = (2**31 - 1, 65535, 65535)
 
 
-class Launch:
-    """What is known while a kernel runs."""
-
-    def __init__(self, kernel: str, grid: tuple[int, ...]) -> None:
-        self.kernel = kernel
-        self.grid = grid
-        self.axes = len(grid)
-        self.sizes = (*grid, *(1,) * (3 - len(grid)))
-        self.programs = int(np.prod(self.sizes, dtype=np.int64))
-        self.alone = False
-        self.number = 0
-        self.program: tuple[int, ...] = ()
-        self.acquired = False
-        self.pending: deque[tuple[Any, Any]] = deque()
-        self.arguments = Arguments()
-
-    def start(self, number: int) -> tuple[int, int, int]:
-        self.number = number
-        x, y, z = self._split(number)
-        self.program = (x, y, z)[: self.axes]
-        self.acquired = False
-        self.pending.clear()
-        return x, y, z
-
-    def _split(self, number: int) -> tuple[int, int, int]:
-        """Program numbers count x fastest, as GPUs schedule them."""
-        x = number % self.sizes[0]
-        y = number // self.sizes[0] % self.sizes[1]
-        return x, y, number // (self.sizes[0] * self.sizes[1])
-
-    def coordinates(self, number: int) -> tuple[int, ...]:
-        return self._split(number)[: self.axes]
-
-    def publish(self) -> None:
-        """An atomic: what this program wrote so far is ordered before what acquires it."""
-        self.acquired = True
-        while self.pending:
-            shadow, place = self.pending.popleft()
-            shadow.publish(place)
-
-
 def run(
-    kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, checked: bool = True
+    kernel: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    grid: Any,
+    checked: bool = True,
+    noted: bool = True,
 ) -> None:
     """Replaces InterpretedFunction.run."""
     if language.running():
@@ -69,33 +34,65 @@ def run(
     for hook in kernel.pre_run_hooks:
         hook(*args, **kwargs)
     bound = frontend.bind(kernel, args, kwargs)
-    launch = Launch(kernel.__name__, check_grid(kernel, grid, bound))
+    launch = Launch(
+        kernel.__name__,
+        check_grid(kernel, grid, bound),
+        warps=bound.options.get("num_warps") or 4,
+        checked=checked,
+    )
     values = bound.values
     host, copies = _on_the_cpu(values)
     function = kernel.rewrite()
     builder = upstream.interpreter_builder
     builder.launch = launch
     builder.set_grid_dim(*launch.sizes)
+    arguments: dict[str, Any] = {}
+
+    def program(number: int) -> None:
+        launch.start(number)
+        builder.grid_idx = launch.coordinate
+        try:
+            function(**arguments)
+        except KernelError as error:
+            raise _complete(error, launch) from None
+        except Exception as error:
+            raise _failed(error, launch) from error
+
+    def go_on(state: Any) -> None:
+        launch.load(state)
+        builder.grid_idx = launch.coordinate
+
+    launch.turns = Turns(launch.programs, program, launch.save, go_on)
     language.enter()
     try:
         with np.errstate(all="ignore"):
-            arguments = {
-                name: _argument(launch, name, value, values[name], bound.signature[name])
-                for name, value in host.items()
-            }
-            launch.alone = launch.programs == 1 or not checked
-            for number in range(launch.programs):
-                builder.grid_idx = launch.start(number)
-                function(**arguments)
+            for name, value in host.items():
+                kind = bound.signature[name]
+                arguments[name] = _argument(launch, name, value, values[name], kind)
+            launch.turns.run()
+        if launch.deferred is not None:
+            raise launch.deferred
     except KernelError as error:
         raise _complete(error, launch) from None
-    except Exception as error:
-        raise _failed(error, launch) from error
     finally:
         language.leave()
     for original, copy in copies:
         original.untyped_storage().copy_(copy.untyped_storage())
-    report.note(launch)
+    if noted:
+        report.note(launch)
+        _last[:] = [lambda: run(kernel, args, kwargs, grid, checked, noted=False)]
+
+
+_last: list[Any] = []
+
+
+def again() -> bool:
+    """Runs the last launch once more; False if it fails now."""
+    try:
+        _last[0]()
+    except KernelError:
+        return False
+    return True
 
 
 def _complete(error: KernelError, launch: Launch) -> KernelError:
@@ -200,14 +197,14 @@ def _on_the_cpu(values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Any,
 
 def _argument(launch: Launch, name: str, value: Any, original: Any, kind: Any) -> Any:
     """A bound argument as what the rewritten kernel works with."""
+    if kind == "constexpr" or (isinstance(value, tuple) and _is_constant(kind)):
+        return value.value if isinstance(value, tl.constexpr) else value
     if isinstance(value, tuple):
         items = [
             _argument(launch, f"{name}[{i}]", item, before, each)
             for i, (item, before, each) in enumerate(zip(value, original, kind, strict=True))
         ]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    if kind == "constexpr":
-        return value.value if isinstance(value, tl.constexpr) else value
     if isinstance(value, TensorDescriptor):
         return _descriptor(launch, name, value, original)
     dtype = tl.str_to_ty(kind, None)
@@ -217,6 +214,11 @@ def _argument(launch: Launch, name: str, value: Any, original: Any, kind: Any) -
         return tl.tensor(TensorHandle(pointer, RegionPointer(dtype, region)), dtype)
     data = np.array([value]).astype(numpy_dtype(dtype))
     return tl.tensor(TensorHandle(data, dtype), dtype)
+
+
+def _is_constant(kind: Any) -> bool:
+    """A tuple of nothing but constants: it stays a tuple of Python's values."""
+    return kind == "constexpr" or (isinstance(kind, tuple) and all(map(_is_constant, kind)))
 
 
 def _descriptor(launch: Launch, name: str, value: Any, original: Any) -> Any:

@@ -180,8 +180,8 @@ _WHOLE: dict[str, _Function] = {
     "sad": lambda a, b, c: np.abs(a.astype(np.int64) - b) + c,
     "hadd": lambda a, b: (a.astype(np.int64) + b) >> 1,
     "rhadd": lambda a, b: (a.astype(np.int64) + b + 1) >> 1,
-    "mulhi": lambda a, b: _high(a, b, 32),
-    "mul64hi": lambda a, b: _high(a, b, 64),
+    "mulhi": lambda a, b: high(a, b, 32),
+    "mul64hi": lambda a, b: high(a, b, 64),
     "clz": lambda a: _bits(a, lambda n, w: w - n.bit_length()),
     "popc": lambda a: _bits(a, lambda n, w: n.bit_count()),
     "ffs": lambda a: _bits(a, lambda n, w: (n & -n).bit_length()),
@@ -266,7 +266,8 @@ def _low24(a: Array) -> Array:
     return (a.astype(np.int64) << 40) >> 40 if a.dtype.kind == "i" else a & 0xFFFFFF
 
 
-def _high(a: Array, b: Array, width: int) -> Array:
+def high(a: Array, b: Array, width: int) -> Array:
+    """The upper half of the product, of twice ``width`` bits."""
     out = np.vectorize(lambda x, y: (int(x) * int(y)) >> width, otypes=[object])(a, b)
     return out.astype(a.dtype)
 
@@ -297,6 +298,10 @@ def install() -> None:
     from triton.language.extra.cuda import libdevice as cuda
     from triton.runtime import interpreter as upstream
 
+    machine = tl.extra.cuda  # globaltimer, smid and others: inline PTX, which says so
+    for name, function in list(vars(machine).items()):
+        if tl.core.is_builtin(function) and not hasattr(function, "interpreted"):
+            setattr(machine, name, _with_semantic(function, upstream))
     for name, function in list(vars(cuda).items()):
         if not tl.core.is_builtin(function) or hasattr(function, "interpreted"):
             continue

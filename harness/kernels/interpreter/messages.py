@@ -12,10 +12,10 @@ from harness.kernels.interpreter.numbers import Array
 from harness.kernels.interpreter.races import SEVERAL, Shadow
 
 if TYPE_CHECKING:
-    from harness.kernels.interpreter.launch import Launch
+    from harness.kernels.interpreter.state import Launch
 
-_FAR = 1 << 29
-"""An element number this far out comes from int32 arithmetic that overflowed."""
+_WRAP = 1 << 32
+"""What an int32 offset that overflows is off by, in elements."""
 
 
 def error(
@@ -94,17 +94,8 @@ def out_of_bounds(
         )
     if region.numel == 0:
         sentence += f" `{region.name}` is empty: there is nothing to touch."
-    elif abs(int(shown[0])) > _FAR:
-        sentence += (
-            " So far out, an offset has probably overflowed int32: make it int64 before the "
-            "multiplication, with `.to(tl.int64)`."
-        )
-    elif not is_after:
-        sentence += " Is an offset negative, or does the mask leave out the lower bound?"
-    elif masked:
-        sentence += " Is the mask off by one, or does it guard the wrong axis or size?"
     else:
-        sentence += " There is no mask here: is one missing for the last block?"
+        sentence += _why(region, int(shown[0]), access, masked)
     return error(
         launch,
         kind,
@@ -116,6 +107,22 @@ def out_of_bounds(
         size=region.numel,
         shape=list(region.shape),
     )
+
+
+def _why(region: Region, index: int, access: str, masked: bool) -> str:
+    """What can be known of the cause: it is said of any kernel that comes here."""
+    if index < 0 <= index + _WRAP < region.span:
+        return (
+            f" It is 2**32 less than {index + _WRAP}: the offset has overflowed int32. Make it "
+            "int64 before the multiplication, with `.to(tl.int64)`."
+        )
+    if "block pointer" in access or "descriptor" in access:
+        return " The shape it was made with reaches farther than the tensor, or is not checked."
+    if masked:
+        return " There is a mask, and it lets this element through."
+    if "atomic" in access:  # the compiler gives each of them a mask
+        return " No element is masked here."
+    return " There is no mask here."
 
 
 def in_a_hole(

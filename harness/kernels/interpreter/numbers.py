@@ -56,6 +56,17 @@ def cast(data: Array, target: np.dtype[Any]) -> Array:
     return data.astype(target)
 
 
+def poison(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """What stands where nothing was loaded: nan, and for integers a large negative number, which
+    is no index and no length; all bits one for bool."""
+    if _is_float(dtype):
+        return np.full(shape, np.nan, dtype=dtype)
+    if dtype == np.bool_:
+        return np.ones(shape, dtype=bool)
+    one = np.full(dtype.itemsize, 0xA5, dtype=np.uint8).view(dtype)[0]
+    return np.full(shape, one, dtype=dtype)
+
+
 def _is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or dtype.kind == "V"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import triton.language as tl
+from triton.runtime import interpreter as upstream
 from triton.runtime.interpreter import TensorHandle
 
 from harness.kernels.interpreter.numbers import Array, cast, numpy_dtype
@@ -27,6 +28,7 @@ def reduce(input: Any, axis: Any, combine_fn: Any, keep_dims: Any = False, **_: 
         at = 0
     else:
         at = axis + rank if axis < 0 else axis
+    _among_threads(columns[0])
     known = _known(combine_fn, columns)
     if known is not None:
         results = [known(columns[0], at)]
@@ -38,6 +40,12 @@ def reduce(input: Any, axis: Any, combine_fn: Any, keep_dims: Any = False, **_: 
             data = np.expand_dims(data, at) if axis is not None else data.reshape([1] * rank)
         out.append(_tensor(data, dtype))
     return tuple(out)
+
+
+def _among_threads(data: Array) -> None:
+    """Blocks of more elements than a warp has threads meet in shared memory."""
+    if data.size > 32:
+        upstream.interpreter_builder.launch.through_shared_memory()
 
 
 def _known(combine_fn: Any, columns: list[Array]) -> Callable[[Array, int], Array] | None:
@@ -76,10 +84,13 @@ def scan(input: Any, axis: Any, combine_fn: Any, reverse: Any = False, **_: Any)
     at, backwards = _plain(axis), _plain(reverse)
     types = [tensor.dtype for tensor in input]
     columns = [np.moveaxis(tensor.handle.data, at, 0) for tensor in input]
+    _among_threads(columns[0])
     if backwards:
         columns = [data[::-1] for data in columns]
-    if combine_fn is tl.standard._sum_combine and columns[0].dtype != np.float16:
-        results = [np.add.accumulate(columns[0], axis=0)]
+    kind = columns[0].dtype
+    exact = kind != np.bool_ and (kind.kind in "iu" or kind.itemsize >= 4)
+    if combine_fn is tl.standard._sum_combine and exact:
+        results = [np.add.accumulate(columns[0], axis=0, dtype=kind)]
     else:
         results = [np.array(data) for data in columns]
         for i in range(1, len(results[0])):

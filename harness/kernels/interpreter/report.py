@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from harness.kernels.interpreter.memory import Region, storage_reference
 from harness.kernels.interpreter.numbers import Array
 from harness.kernels.interpreter.races import NOBODY
-
-if TYPE_CHECKING:
-    from harness.kernels.interpreter.launch import Launch
+from harness.kernels.interpreter.state import Launch
 
 _KEEP = 16
 _KEEP_BYTES = 64 << 20
@@ -28,7 +26,7 @@ class ArgumentReport:
     written: int
     programs: int
     writers: tuple[tuple[int, ...], ...]
-    read_then_written: bool
+    read_first: bool  # an element was read, then written
 
     @property
     def unwritten(self) -> int:
@@ -71,7 +69,7 @@ class LaunchReport:
             written=int((writer >= 0).sum()),
             programs=len(numbers),
             writers=tuple(self._launch.coordinates(int(n)) for n in numbers[:8]),
-            read_then_written=region.storage.shadow.read_then_written,
+            read_first=region.storage.shadow.read_first,
         )
 
     @property
@@ -100,7 +98,8 @@ class NeverWritten:
         places = ", ".join(
             str(place[0] if len(place) == 1 else list(place)) for place in self.first[:3]
         )
-        noun = "element was" if self.count == 1 else "elements were"
+        noun = "element" if self.elements == 1 else "elements"
+        noun += " was" if self.count == 1 else " were"
         by = f" by {', '.join(self.kernels)}" if self.kernels else ""
         return f"{self.count:,} of {self.elements:,} {noun} never written{by}: first at {places}."
 
@@ -181,8 +180,12 @@ def _rescale(memory: _Memory, step: int, size: int) -> Array:
     return np.asarray(out.reshape(size, step).any(axis=1))
 
 
-def never_written(tensor: Any) -> NeverWritten | None:
-    """Which elements of ``tensor`` no launch wrote; None if no launch had it as an argument."""
+def never_written(tensor: Any, among: Array | None = None) -> NeverWritten | None:
+    """Which elements of ``tensor`` no launch wrote; None if no launch had it as an argument.
+
+    ``among``: only these are of interest, a mask in the tensor's shape. An output that begins as
+    zeros may rightly be left alone in places.
+    """
     memory = _storages.get(storage_reference(tensor).cdata)
     if memory is None:
         return None
@@ -193,6 +196,6 @@ def never_written(tensor: Any) -> NeverWritten | None:
         return NeverWritten(0, 0, (), tuple(memory.kernels))
     strides = tuple(stride * flat.strides[0] for stride in tensor.stride())
     written = np.lib.stride_tricks.as_strided(flat, tuple(tensor.size()), strides)
-    missing = np.argwhere(~written)
+    missing = np.argwhere(~written if among is None else ~written & among)
     places = tuple(tuple(int(i) for i in place) for place in missing[:8])
     return NeverWritten(len(missing), tensor.numel(), places, tuple(memory.kernels))

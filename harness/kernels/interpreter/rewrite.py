@@ -64,6 +64,13 @@ class Transformer(ast.NodeTransformer):
         self.generic_visit(node)
         return _call("negate", node.operand) if isinstance(node.op, ast.Not) else node
 
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        self.generic_visit(node)
+        called = getattr(node.value, "func", None)
+        if isinstance(called, ast.Attribute) and called.attr.startswith("atomic_"):
+            return [ast.copy_location(ast.Expr(value=_call("unused")), node), node]
+        return node
+
     def visit_Assert(self, node: ast.Assert) -> Any:
         self.generic_visit(node)
         message = node.msg or ast.Constant(value="")
@@ -95,6 +102,16 @@ class Runtime:
         if isinstance(value, tuple) and not hasattr(value, "_fields"):
             return type(value)(Runtime.assign(item) for item in value)
         return upstream.interpreter_semantic.to_tensor(value, False)
+
+    @staticmethod
+    def side_by_side() -> None:
+        """Called by functions that loop around an atomic."""
+        upstream.interpreter_builder.launch.turns.side_by_side = True
+
+    @staticmethod
+    def unused() -> None:
+        """The atomic that follows is a statement: nobody looks at its result."""
+        upstream.interpreter_builder.unused = True
 
     @staticmethod
     def _logical(values: tuple[Any, ...], stop: bool, name: str) -> Any:
@@ -147,12 +164,30 @@ def _any_tensor(args: tuple[Any, ...]) -> bool:
     return any(isinstance(arg, tl.tensor) for arg in args)
 
 
+def _waits(tree: ast.AST) -> bool:
+    """Whether there is a loop around an atomic, or around a volatile load."""
+    return any(
+        isinstance(call, ast.Call)
+        and (
+            getattr(call.func, "attr", "").startswith("atomic_")
+            or any(keyword.arg == "volatile" for keyword in call.keywords)
+        )
+        for loop in ast.walk(tree)
+        if isinstance(loop, ast.While)
+        for call in ast.walk(loop)
+    )
+
+
 def transform(self: Any, src: str) -> ast.Module:
     """Replaces FunctionRewriter._transform_ast."""
     tree = ast.parse(src)
     function = self.fn
     names = set(function.__globals__) | set(function.__code__.co_varnames)
+    waits = _waits(tree)
     tree = Transformer(names).visit(tree)
+    if waits:
+        body = tree.body[0].body
+        body.insert(0, ast.copy_location(ast.Expr(value=_call("side_by_side")), body[0]))
     ast.fix_missing_locations(tree)
     ast.increment_lineno(tree, self.def_file_lineno - 1)
     return tree

@@ -32,6 +32,9 @@ _NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
         "InterpreterBuilder.create_assert": ("self", "condition", "message"),
         "BlockPointerHandle.materialize_pointers": ("self", "boundary_check"),
     },
+    "triton.language.semantic": {
+        "TritonSemantic._load_legacy": ("self", "ptr", "mask", "other"),
+    },
     "triton.runtime.autotuner": {
         "Autotuner.run": ("self",),
         "Autotuner.prune_configs": ("self", "kwargs"),

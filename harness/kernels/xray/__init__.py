@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.kernels.xray.record import RecordedLaunch, load, recording, save
-from harness.kernels.xray.refusals import Refusal
+from harness.kernels.refusals import Refusal
+from harness.kernels.xray.launches import RecordedLaunch, load, save
+from harness.kernels.xray.record import recording
 from harness.kernels.xray.report import KernelReport
 from harness.kernels.xray.run import as_json, as_text, report_launches, xray
 from harness.kernels.xray.testing import compiled

@@ -9,10 +9,10 @@ import tempfile
 from collections import Counter
 from typing import Any
 
+from harness.kernels.refusals import Refusal, explain
 from harness.kernels.xray.coalescing import accesses
+from harness.kernels.xray.launches import RecordedLaunch
 from harness.kernels.xray.occupancy import CHIPS, Chip, chip_named, occupancy
-from harness.kernels.xray.record import RecordedLaunch
-from harness.kernels.xray.refusals import Refusal, explain
 from harness.kernels.xray.report import KernelReport
 
 # Names of tensor-core instructions in machine code, and of the instruction family in PTX.

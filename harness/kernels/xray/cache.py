@@ -10,7 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from harness.kernels.xray.record import RecordedLaunch
+from harness.kernels.xray.launches import RecordedLaunch
 from harness.kernels.xray.report import KernelReport
 from harness.kernels.xray.source import fingerprint
 
@@ -22,7 +22,8 @@ FOLDER = ROOT / ".harness" / "xray"
 def _compiled_by() -> str:
     """Triton's version and this package's own text: either changes what a report says."""
     digest = hashlib.sha256(importlib.metadata.version("triton").encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    for file in [*sorted(folder.glob("*.py")), folder.parent / "refusals.py"]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

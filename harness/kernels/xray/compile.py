@@ -21,15 +21,16 @@ import sys
 import tempfile
 import time
 import types
+from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.imports import fresh_spec
+from harness.kernels.refusals import Refusal, explain, plain_message
 from harness.kernels.xray.constants import decode
-from harness.kernels.xray.record import RecordedLaunch
-from harness.kernels.xray.refusals import Refusal, explain, plain_message
+from harness.kernels.xray.launches import RecordedLaunch
 from harness.kernels.xray.report import KernelReport
 from harness.kernels.xray.source import cut
 
@@ -81,6 +82,9 @@ def load_kernel(file: str, module: str, qualname: str, line: int) -> Any:
 
 
 def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        items = [_tuples(item) for item in value["items"]]
+        return namedtuple(value["class"], value["names"])(*items)
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 

@@ -7,92 +7,25 @@ and ones come from triton's own argument binder, so they cannot drift from what 
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.kernels.xray.analyse import analyse
 from harness.kernels.xray.constants import NotPortable, encode
+from harness.kernels.xray.launches import RecordedLaunch
 from harness.kernels.xray.source import days_used
 
 
-@dataclass(frozen=True)
-class RecordedLaunch:
-    """One kernel with one specialisation; ``count`` launches had it."""
-
-    file: str
-    module: str
-    kernel: str  # qualified name
-    line: int  # of the first decorator
-    arguments: list[str]
-    signature: dict[str, Any]  # name: "*fp32", "i32", "constexpr", …
-    constants: list[list[Any]]  # [path, value]: constexpr arguments, None and ones
-    attributes: list[list[Any]]  # [path, [["tt.divisibility", 16]]]
-    options: dict[str, Any]  # num_warps, num_stages, … where the launch named them
-    days: dict[str, str] = field(default_factory=dict)  # module: file, that the kernel imports
-    config: str | None = None  # the autotuner's choice
-    problem: str | None = None  # why this launch cannot be compiled at all
-    count: int = 1
-    grid: list[int] = field(default_factory=list)  # of the first such launch
-    examples: dict[str, int] = field(default_factory=dict)  # its integers
-    measured: dict[str, Any] | None = None  # report of the kernel that ran, on a GPU
-
-    def key(self) -> str:
-        """Equal for launches that a GPU would serve with the same compiled kernel."""
-        data = self.to_json()
-        for name in ("count", "grid", "examples", "measured", "config", "days"):
-            del data[name]
-        return json.dumps(data, sort_keys=True)
-
-    def to_json(self) -> dict[str, Any]:
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> RecordedLaunch:
-        return RecordedLaunch(**data)
-
-    def specialisation(self) -> str:
-        """``x: *fp32, n: i32, BLOCK = 1024, num_warps = 4; divisible by 16: x``."""
-        constants = {path[0]: value for path, value in self.constants if len(path) == 1}
-        parts = [
-            f"{name} = {_readable(constants[index])}"
-            if index in constants
-            else f"{name}: {self.signature.get(name)}"
-            for index, name in enumerate(self.arguments)
-        ]
-        parts += [f"{name} = {value}" for name, value in self.options.items()]
-        divisible = ", ".join(self.divisible()) or "nothing"
-        return f"{', '.join(parts)}; divisible by 16: {divisible}"
-
-    def divisible(self) -> list[str]:
-        """Arguments that the compiler may take to be multiples of 16."""
-        return [
-            self.arguments[path[0]]
-            for path, attributes in self.attributes
-            if len(path) == 1 and any(name == "tt.divisibility" for name, _ in attributes)
-        ]
-
-    def not_divisible(self) -> list[str]:
-        """Integer arguments that it may not."""
-        divisible = self.divisible()
-        return [
-            name
-            for name, kind in self.signature.items()
-            if kind in ("i32", "i64") and name not in divisible
-        ]
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, dict):
-        ((kind, content),) = value.items()
-        return content[2] if kind == "function" else str(content)
-    return str(value)
-
-
 def _as_lists(value: Any) -> Any:
-    return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+    """JSON has no tuples; those with names for their items keep them."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    items = [_as_lists(item) for item in value]
+    names = getattr(value, "_fields", None)
+    return {"class": type(value).__name__, "names": list(names), "items": items} if names else items
 
 
 class _Recorder:
@@ -178,20 +111,23 @@ class _Recorder:
             return None
         launch, bound = self.describe(kernel, args, kwargs)
         key = launch.key()
-        if key in self.launches:
-            seen = self.launches[key]
-            self.launches[key] = replace(seen, count=seen.count + 1)
+        elements = sum(v.numel() for v in bound.values() if hasattr(v, "numel"))
+        seen = self.launches.get(key)
+        if seen is None:
+            launch = replace(launch, count=0, days=days_used(launch.file, launch.kernel))
         else:
+            launch = seen
+        if seen is None or elements > seen.elements:
             with contextlib.suppress(Exception):  # the launch itself will say what is wrong
-                grid = grid(bound) if callable(grid) else grid
-                launch = replace(launch, grid=[int(size) for size in grid])
+                sizes = grid(bound) if callable(grid) else grid
+                launch = replace(launch, grid=[int(size) for size in sizes])
             examples = {
                 name: value
                 for name, value in bound.items()
                 if isinstance(value, int) and not isinstance(value, bool)
             }
-            days = days_used(launch.file, launch.kernel)
-            self.launches[key] = replace(launch, examples=examples, days=days)
+            launch = replace(launch, elements=elements, examples=examples)
+        self.launches[key] = replace(launch, count=launch.count + 1)
         if self.tuning:
             self.tuning[-1][1].append(key)
         return key
@@ -289,17 +225,5 @@ def _with_measured(launch: RecordedLaunch, kernel: Any) -> RecordedLaunch:
     """On a GPU: the report of the kernel that ran comes along."""
     if kernel is None or not hasattr(kernel, "asm") or "cubin" not in kernel.asm:
         return launch
-    from harness.kernels.xray.analyse import analyse
-
     chip = f"sm_{kernel.metadata.target.arch}"
     return replace(launch, measured=analyse(launch, kernel, chip).to_json())
-
-
-def save(launches: list[RecordedLaunch], path: Path) -> None:
-    """Writes the launches as JSON for ``report_launches``."""
-    path.write_text(json.dumps([launch.to_json() for launch in launches], indent=1))
-
-
-def load(path: Path) -> list[RecordedLaunch]:
-    """The launches that ``save`` wrote."""
-    return [RecordedLaunch.from_json(entry) for entry in json.loads(path.read_text())]

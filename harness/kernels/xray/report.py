@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.kernels.refusals import Refusal
 from harness.kernels.xray.coalescing import Access
-from harness.kernels.xray.refusals import Refusal
 
 WIDTH = 80
 
@@ -40,7 +40,7 @@ class KernelReport:
     has_dot: bool = False
     tma: bool = False
     not_divisible: list[str] = field(default_factory=list)  # integers, by 16
-    examples: dict[str, int] = field(default_factory=dict)  # integers of the first launch
+    examples: dict[str, int] = field(default_factory=dict)  # integers of the largest launch
     compile_seconds: float = 0.0
     refused: Refusal | None = None
     ran: bool = False  # these are the figures of a kernel that ran on this machine's GPU

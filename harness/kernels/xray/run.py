@@ -11,10 +11,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.kernels.refusals import Refusal, explain
 from harness.kernels.xray import cache
+from harness.kernels.xray.launches import RecordedLaunch, load
 from harness.kernels.xray.occupancy import chip_named
-from harness.kernels.xray.record import RecordedLaunch, load
-from harness.kernels.xray.refusals import Refusal, explain
 from harness.kernels.xray.report import KernelReport
 
 DEFAULT_CHIPS = ("sm_80", "sm_90")

@@ -16,14 +16,26 @@ if INTERPRETED:
 
 from tests.kernels.gallery import (  # noqa: E402  kernels are defined once the interpreter is ready
     between_programs,
+    language,
     launches,
     out_of_bounds,
     refused,
     right_kernels,
+    threads,
+    waiting,
 )
 from tests.kernels.gallery.cases import RIGHT, WRONG, Wrong  # noqa: E402
 
-MODULES = (between_programs, launches, out_of_bounds, refused, right_kernels)
+MODULES = (
+    between_programs,
+    language,
+    launches,
+    out_of_bounds,
+    refused,
+    right_kernels,
+    threads,
+    waiting,
+)
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="a GPU reports nothing: it computes garbage")

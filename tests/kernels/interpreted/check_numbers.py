@@ -354,10 +354,13 @@ def test_wrong_other_wins_the_maximum() -> None:
     assert run(kernels.row_maximum, x, out=torch.float32, size=1, n=5, N=8).item() == 0.0
 
 
-def test_masked_lanes_without_other_are_zero() -> None:
-    """The compiler clears the register before a masked load."""
+@pytest.mark.skipif(not INTERPRETED, reason="undefined on a GPU")
+def test_masked_lanes_without_other_are_poison() -> None:
     x = torch.ones(5)
-    assert run(kernels.sum_without_other, x, out=torch.float32, size=1, n=5, N=8).item() == 5.0
+    assert run(kernels.sum_without_other, x, out=torch.float32, size=1, n=5, N=8).isnan().all()
+    for dtype in (torch.int32, torch.int64, torch.uint8):
+        sums = run(kernels.sum_without_other, x.to(dtype), out=torch.int64, size=1, n=5, N=8)
+        assert sums.item() != 5
 
 
 def test_float16_accumulator_overflows() -> None:

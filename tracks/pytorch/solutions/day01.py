@@ -61,8 +61,10 @@ def make_tensors(device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     tensor([0, 2, 4, 6, 8])
     """
     # TODO: return a dict with these seven names; every tensor is made directly on the device.
-    # HINT: torch.tensor, zeros, arange, linspace, eye and full all take dtype= and device=.
+    # HINT: each row of the table is one call. Which function of torch makes a regular tensor, and
+    # which one a tensor of given numbers? The documentation calls them creation ops.
     ### BEGIN SOLUTION
+    # HINT: torch.tensor, zeros, arange, linspace, eye and full all take dtype= and device=.
     # HINT: arange leaves its end out, linspace includes it.
     # HINT: torch.Tensor([1, 2]) is always float32; torch.tensor([1, 2]) looks at the numbers.
     # HINT: a 0-d tensor is made from a bare number: torch.tensor(2.5), without brackets.
@@ -106,9 +108,13 @@ def describe(x: torch.Tensor) -> Description:
     ((2, 2), (4, 2), 4)
     """
     # TODO: fill a Description from what the tensor knows about itself.
-    # HINT: stride, storage_offset, numel and element_size are methods of every tensor.
+    # HINT: the lesson's first blocks print most of these. Which two fields need a multiplication,
+    # or the memory underneath?
     ### BEGIN SOLUTION
+    # HINT: stride, storage_offset, is_contiguous, numel and element_size are methods of every
+    # tensor; shape, dtype and device are attributes.
     # HINT: x.untyped_storage() is the raw memory; it has a length in bytes, nbytes().
+    # HINT: bytes is x.numel() * x.element_size(); tuple(x.shape) makes a plain tuple.
     return Description(
         shape=tuple(x.shape),
         stride=x.stride(),
@@ -146,8 +152,9 @@ def select(
     A view shares its memory with ``x``; a copy does not. Nothing is written to ``x``.
     """
     # TODO: eight index expressions, without a loop; a dict with these names.
-    # HINT: an integer drops its dimension, a slice keeps it.
+    # HINT: four rows of the table are views and four are copies. Which kinds of index give which?
     ### BEGIN SOLUTION
+    # HINT: an integer drops its dimension, a slice keeps it.
     # HINT: slices give views; an index tensor or a bool mask gives a copy.
     # HINT: x[i, j] with two index tensors of one length pairs them up: (i[0], j[0]), ...
     # HINT: torch has no negative step; turning the rows round is x.flip(0).
@@ -178,8 +185,9 @@ def reshape_like(x: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, boo
     (True, False)
     """
     # TODO: compare the numbers of elements, reshape, and find out whether memory was copied.
-    # HINT: view never copies and may refuse; reshape copies where view would refuse.
+    # HINT: x.view and x.reshape give the same elements. What do they do where no stride fits?
     ### BEGIN SOLUTION
+    # HINT: view never copies and may refuse; reshape copies where view would refuse.
     # HINT: not contiguous does not mean not viewable: x[:, ::2] can become x[:, ::2, None].
     # HINT: ask the result, not x: do both have the same untyped_storage().data_ptr()?
     if x.numel() != like.numel():
@@ -198,9 +206,11 @@ def checkerboard(n: int, device: torch.device | str = "cpu") -> torch.Tensor:
             [0, 1, 0]])
     """
     # TODO: fill the board without a Python loop.
-    # HINT: a slice on the left of = writes into the tensor; which two sets of rows are there?
+    # HINT: there are two kinds of rows. What tells them apart, and what makes an element 1?
     ### BEGIN SOLUTION
+    # HINT: a slice on the left of = writes into the tensor; board[::2] are the even rows.
     # HINT: even rows have their ones in the odd columns, odd rows in the even columns.
+    # HINT: board[::2, 1::2] = 1 is one of the two assignments.
     board = torch.zeros(n, n, dtype=torch.int64, device=device)
     board[::2, 1::2] = 1
     board[1::2, ::2] = 1
@@ -215,7 +225,8 @@ def sliding_windows(x: torch.Tensor, size: int, step: int = 1) -> torch.Tensor:
     windows overlap: result[..., i, j] is x[..., i * step + j]. A rest that fills no whole
     window is left out, so there are floor((n - size) / step) + 1 windows.
 
-    Raises ValueError when ``size`` or ``step`` is below 1 or ``size`` is above n.
+    torch's own unfold is not called. Raises ValueError when ``size`` or ``step`` is below 1 or
+    ``size`` is above n.
 
     >>> sliding_windows(torch.arange(6), size=4, step=2)
     tensor([[0, 1, 2, 3],

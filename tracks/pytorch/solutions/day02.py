@@ -47,6 +47,7 @@ def pairwise_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     - Whole numbers (uint8, int64, ...) and half precision are computed in float32. The dtype of
       the result is the one that the dtypes of ``a`` and ``b`` promote to, or float32 where that
       is no floating point type.
+    - torch's cdist, pdist and pairwise_distance are not called.
 
     >>> pairwise_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
     tensor([[5., 2.]])
@@ -71,7 +72,7 @@ def batched_outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
     ``a`` (..., n) and ``b`` (..., m), any strides; the leading axes broadcast, so that
     (5, 1, n) with (4, m) gives (5, 4, n, m). The dtype is the one that a product of the two has:
-    int64 with float32 gives float32.
+    int64 with float32 gives float32. torch's outer, ger and einsum are not called.
 
     >>> batched_outer(torch.tensor([1, 2]), torch.tensor([10, 20, 30]))
     tensor([[10, 20, 30],
@@ -81,6 +82,7 @@ def batched_outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     # HINT: which of i and j does a know nothing about? There it needs an axis of length 1.
     ### BEGIN SOLUTION
     # HINT: a becomes a column (..., n, 1), b a row (..., 1, m).
+    # HINT: a[..., :, None] is the column; the product of a column and a row broadcasts.
     return a[..., :, None] * b[..., None, :]
     ### END SOLUTION
 
@@ -95,6 +97,7 @@ def normalize(x: torch.Tensor, dim: int | tuple[int, ...] = -1) -> torch.Tensor:
       are 0 and inf.
     - Half precision and whole numbers are computed in float32. The result has the shape of ``x``,
       and its dtype (float32 for whole numbers).
+    - F.normalize is not called.
 
     >>> normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
@@ -190,6 +193,7 @@ def segment_sum(values: torch.Tensor, ids: torch.Tensor, n: int) -> torch.Tensor
       numbers and bools are added up in int64, which is the dtype of the result then, as with
       torch.sum.
     - Memory stays in proportion to ``values`` and the result: no (L, n) matrix.
+    - torch.segment_reduce is not called.
 
     >>> segment_sum(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([2, 0, 2]), n=4)
     tensor([2., 0., 5., 0.])

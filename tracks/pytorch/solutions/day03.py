@@ -14,13 +14,13 @@ Learning objectives:
 While you compute forwards, autograd writes down backwards: each result points at a node that
 knows its inputs and its local derivative.
 
-    x (leaf) ──▶ square ──▶ y ──▶ sum ──▶ value            forward, the numbers
+    x (leaf) ──▶ square ──▶ y ──▶ sum ──▶ value      forward, the numbers
                    │                │
-    AccumulateGrad ◀── PowBackward ◀── SumBackward         the graph, written on the way
-       x.grad +=       2x · g           g = 1              backward(), read from right to left
+    AccumulateGrad ◀── PowBackward ◀── SumBackward   the graph, made meanwhile
+       x.grad +=       2x · g           g = 1        backward(), right to left
 
-    torch.autograd.grad(value, x)   returns the gradient and touches nobody's .grad
-    value.backward()                adds to the .grad of every leaf that it can reach
+    torch.autograd.grad(value, x)   returns the gradient, touches no .grad
+    value.backward()                adds to the .grad of every leaf it reaches
 
 Every function of today works the same inside torch.no_grad(), and leaves the mode as it was.
 

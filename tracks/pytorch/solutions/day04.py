@@ -14,14 +14,14 @@ Learning objectives:
 What is saved in the forward pass stays in memory until the backward pass has used it. That is
 where the memory of training goes:
 
-    operation         its backward needs       saved for n float32 elements
-    y = exp(x)        g · y                    y, which is alive anyway
-    y = sign(x)       g · [|x| <= 1]           n bytes: a bool for each element
-    y = f(x), large   all that is inside f     checkpointed: x alone, the rest made again
+    operation         its backward needs     saved for n float32 elements
+    y = exp(x)        g · y                  y, which is alive anyway
+    y = sign(x)       g · [|x| <= 1]         n bytes: a bool for each element
+    y = f(x), large   all that is inside f   checkpointed: x alone
 
-    forward    x ──▶ f ──▶ f ──▶ f ──▶ loss        saved_tensors_hooks sees every tensor that
-                      │     │     │                is saved: pack(tensor) on the way forwards,
-    saved             ▣     ▣     ▣                unpack(what pack returned) on the way back
+    forward  x ──▶ f ──▶ f ──▶ f ──▶ loss    saved_tensors_hooks sees what is
+                    │     │     │            saved: pack(tensor) going forwards,
+    saved           ▣     ▣     ▣            unpack(its result) on the way back
 
 Hints:
 - ctx.save_for_backward is for tensors that are inputs or outputs, or made in setup_context.
@@ -131,6 +131,7 @@ class SignSTE(torch.autograd.Function):
         # TODO: let the gradient through, or not.
         ### BEGIN SOLUTION
         # HINT: inf · 0 is nan; masked_fill does no arithmetic on what it replaces.
+        # HINT: ctx.saved_tensors is a tuple, also of one; grad.masked_fill(outside, 0).
         (outside,) = ctx.saved_tensors
         return grad.masked_fill(outside, 0)
         ### END SOLUTION
@@ -164,6 +165,7 @@ class Clamp(torch.autograd.Function):
         # TODO: which elements let no gradient through?
         # HINT: can you tell from the output which inputs lay exactly on a bound?
         ### BEGIN SOLUTION
+        # HINT: one bool tensor is enough: (x < low) | (x > high) marks what lies outside.
         x, low, high = inputs
         ctx.save_for_backward((x < low) | (x > high))
         ### END SOLUTION
@@ -173,7 +175,8 @@ class Clamp(torch.autograd.Function):
         """One gradient for each argument of ``forward``."""
         # TODO: three values.
         ### BEGIN SOLUTION
-        # HINT: None for low and None for high.
+        # HINT: the gradient of x is grad, filled with 0 where the mask says so; masked_fill does no
+        # arithmetic on what it replaces. low and high get None each.
         (outside,) = ctx.saved_tensors
         return grad.masked_fill(outside, 0), None, None
         ### END SOLUTION

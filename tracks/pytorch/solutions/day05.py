@@ -14,11 +14,11 @@ Learning objectives:
 A module is a tree. Each node keeps three dictionaries, and `self.x = value` files the value into
 the right one:
 
-    MLP                               self.x = nn.Parameter(...)       -> parameters
-     ├─ layers   ModuleList           self.register_buffer("x", ...)   -> buffers
-     │   ├─ 0    Linear               self.x = Linear(...)             -> submodules
-     │   │        weight, bias        self.x = anything else           -> a plain attribute,
-     │   └─ 1    Linear                                                   which nobody finds
+    MLP                        self.x = nn.Parameter(...)      -> parameters
+     ├─ layers   ModuleList    self.register_buffer("x", ...)  -> buffers
+     │   ├─ 0    Linear        self.x = Linear(...)            -> submodules
+     │   │        weight, bias self.x = anything else          -> an attribute
+     │   └─ 1    Linear                                    that nobody finds
      └─ dropout
 
 state_dict(), parameters(), to(), train() and zero_grad() do nothing but walk this tree, so what
@@ -54,7 +54,7 @@ class Linear(nn.Module):
       ``bias=False`` the attribute ``bias`` exists and is None.
     - At first all their elements are uniform between -1/√in_features and 1/√in_features.
     - forward: ``x`` (..., in_features) → (..., out_features), any strides, any number of leading
-      axes, none as well.
+      axes, none as well. F.linear is not called.
 
     The attributes, and the names and shapes in the state_dict, are those of nn.Linear, so that
     each can load what the other saved.
@@ -126,7 +126,7 @@ class Standardize(nn.Module):
        so that mean and variance are those of all the rows together. No rows change nothing.
        The buffers stay the same tensors, written in place. In eval mode nothing is written.
     2. z = (x - mean) / √(variance + 1e-5), then clamped to lie between -limit and limit.
-    3. The result is z · gain + shift.
+    3. The result is z · gain + shift. torch's own batch norms are not called.
 
     No gradient flows through the statistics: they are constants. Half-precision ``x`` and
     buffers are computed with in float32; the result has the dtype of ``x``. It runs under
@@ -196,8 +196,8 @@ class MLP(nn.Module):
     - ``activation``: the module that was given, or a new nn.ReLU; one, used after every layer
     - ``dropout``: one nn.Dropout(dropout), which acts in training mode only
 
-    forward: ``x`` (..., sizes[0]) → (..., sizes[-1]). Raises ValueError naming ``sizes`` when
-    there are fewer than two.
+    forward: ``x`` (..., sizes[0]) → (..., sizes[-1]). F.linear is not called. Raises ValueError
+    naming ``sizes`` when there are fewer than two.
 
     >>> list(MLP([4, 8, 2]).state_dict())
     ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']

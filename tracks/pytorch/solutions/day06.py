@@ -11,14 +11,14 @@ Learning objectives:
 - Measure a model without changing it: its mode, its statistics, its gradients
 - Stop when the validation loss stops falling, keep the best weights, and repeat a run exactly
 
-    epoch ─┬─ shuffle ── batch 1 ── batch 2 ── ... ── batch n      evaluate ─┬─ best so far?
-           │             ┌───────────────┐                         validation│   keep a copy
-           │             │ zero gradients│                                   ├─ no better for
-           │             │ forward, loss │ (a slice at a time:               │  `patience` epochs?
-           │             │ backward      │  gradients add up)                │   stop
-           │             │ clip          │                                   │
-           │             │ step          │                                   │
-           └─────────────┴───────────────┴───────────────────────────────────┘ next epoch
+    epoch ─┬─ shuffle ── batch 1 ── ... ── batch n    evaluate ─┬─ best so far?
+           │         ┌───────────────┐               validation │  keep a copy
+           │         │ zero gradients│                          ├─ no better for
+           │         │ forward, loss │ (a slice at a time:      │  `patience`
+           │         │ backward      │  gradients add up)       │  epochs? stop
+           │         │ clip          │                          │
+           │         │ step          │                          │
+           └─────────┴───────────────┴──────────────────────────┘ next epoch
 
 Once you pass,
 

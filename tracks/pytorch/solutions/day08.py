@@ -61,7 +61,7 @@ def linear(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None = None) -> t
     of w and b when ``b`` is not (out,). A bias of one element is no exception: it would broadcast.
 
     It takes no more memory than a few results: never (..., out, in) products. It runs under
-    torch.compile(fullgraph=True).
+    torch.compile(fullgraph=True). F.linear, F.bilinear and addmm with its relatives are not called.
 
     >>> linear(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0], [5.0, 6.0], [0.0, 1.0]]))
     tensor([11., 17.,  2.])

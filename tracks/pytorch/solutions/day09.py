@@ -69,7 +69,9 @@ def relu(x: torch.Tensor) -> torch.Tensor:
     #       they make of nan and of -inf?
     ### BEGIN SOLUTION
     # HINT: choose, do not multiply: masked_fill and torch.where send the gradient 0 to what
-    #       they replace. nan is neither above zero nor at or below it.
+    #       they replace.
+    # HINT: x.masked_fill(condition, 0.0). nan is neither above zero nor at or below it, so
+    #       which of the two conditions leaves it alone?
     return x.masked_fill(x <= 0, 0.0)
     ### END SOLUTION
 
@@ -88,6 +90,7 @@ def leaky_relu(x: torch.Tensor, slope: float = 0.01) -> torch.Tensor:
     ### BEGIN SOLUTION
     # HINT: torch.where(condition, a, b); its gradient goes to the branch that was taken. It sends
     #       0 to the other, and 0 · inf is nan: is there an inf in one of yours?
+    # HINT: torch.where(x > 0, ..., ...) has x in one branch and slope · x in the other.
     return torch.where(x > 0, x, slope * x)
     ### END SOLUTION
 
@@ -138,6 +141,7 @@ def silu(x: torch.Tensor) -> torch.Tensor:
     #       around it sends 0 to the branch not taken, and 0 · inf is nan.
     ### BEGIN SOLUTION
     # HINT: torch.sigmoid(z) is stable in both directions, and so is its backward.
+    # HINT: z = widened(x), then z · sigmoid(z), and .to(x.dtype) last.
     z = widened(x)
     return (z * torch.sigmoid(z)).to(x.dtype)
     ### END SOLUTION
@@ -184,6 +188,7 @@ def log_softmax(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
     # TODO: widen; subtract the maximum; subtract the logarithm of the sum; narrow.
     # HINT: log(a / b) = log a - log b, and log exp(x) needs no computing at all.
     ### BEGIN SOLUTION
+    # HINT: shift by the maximum first: of z = x - max the largest exponential is 1.
     # HINT: with z = x - max the result is z - z.exp().sum(...).log(), and the sum is at least 1.
     if x.numel() == 0:
         return x.clone()

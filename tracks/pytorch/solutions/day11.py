@@ -13,17 +13,19 @@ Learning objectives:
 
 An optimiser is a list of groups and a dictionary. Both go into the checkpoint:
 
-    param_groups   [ {params: [W1, W2], lr: 0.001, weight_decay: 0.1},     one set of settings
-                     {params: [b1, b2], lr: 0.001, weight_decay: 0.0} ]    for each group
-    state          { W1: {step: 7, exp_avg: ..., exp_avg_sq: ...},         a memory for each
-                     W2: {step: 7, ...}, ... }                             parameter
+    one set of settings for each group, a memory for each parameter
+
+    param_groups   [ {params: [W1, W2], lr: 0.001, weight_decay: 0.1},
+                     {params: [b1, b2], lr: 0.001, weight_decay: 0.0} ]
+    state          { W1: {step: 7, exp_avg: ..., exp_avg_sq: ...},
+                     W2: {step: 7, ...}, ... }
 
 What is remembered for one element of a parameter, and what it becomes a step of:
 
-    gradient g ─┬─ SGD                                      - lr · g
-                ├─ momentum   m ← μ m + g                   - lr · m
-                ├─ Adam       m ← mean of g, v ← of g²      - lr · m / √v      about ± lr
-                └─ Lion       m ← mean of g                 - lr · sign(...)   exactly ± lr
+    gradient g ─┬─ SGD                                - lr · g
+                ├─ momentum  m ← μ m + g              - lr · m
+                ├─ Adam      m ← mean of g, v of g²   - lr · m / √v     ≈ ± lr
+                └─ Lion      m ← mean of g            - lr · sign(...)  = ± lr
 
 Once you pass,
 
@@ -384,13 +386,14 @@ def warmup_cosine(step: int, warmup: int, total: int, floor: float = 0.0) -> flo
     """By what the learning rate is multiplied at ``step``, counted from 0::
 
         1 ┤      ╭─────╮
-          │    ╱         ╲              0 ≤ step < warmup        (step + 1) / (warmup + 1)
-          │  ╱              ╲           warmup ≤ step < total    from 1 down to floor, half a
-    floor ┤╱                   ╰────                             cosine wave: see below
-          └──────┬─────────────┬────    total ≤ step             floor
+          │    ╱         ╲            step < warmup   (step + 1) / (warmup + 1)
+          │  ╱              ╲         step < total    half a cosine wave down
+    floor ┤╱                   ╰────                  to floor: see below
+          └──────┬─────────────┬────  total ≤ step    floor
                warmup        total
 
-        floor + (1 - floor) · (1 + cos(π · x)) / 2,    x = (step - warmup) / (total - warmup)
+        floor + (1 - floor) · (1 + cos(π · x)) / 2,
+        x = (step - warmup) / (total - warmup)
 
     No step has the factor 0 by accident: the first one already moves. The whole factor 1 is
     reached once, at step = warmup. With warmup = 0 it is there at once. For step ≥ total, also
@@ -409,6 +412,8 @@ def warmup_cosine(step: int, warmup: int, total: int, floor: float = 0.0) -> flo
     # HINT: in which order must the cases be asked for, so that nothing is divided by zero?
     ### BEGIN SOLUTION
     # HINT: warm-up first, then the end, then the cosine, where total - warmup is at least 1.
+    # HINT: the three results are (step + 1) / (warmup + 1), floor, and the formula above with
+    # math.cos(math.pi * x).
     refuse(step < 0, f"step is {step}: steps count from 0")
     refuse(warmup < 0, f"warmup is {warmup}: it cannot be negative")
     refuse(total < warmup, f"total is {total}: it counts the {warmup} steps of warmup, too")
@@ -433,7 +438,9 @@ def clip_grad_norm(
 
     - ``parameters``: tensors, from any iterable (a generator too), or one tensor. Those without a
       gradient, and gradients without elements, count for nothing. Are none left: 0.
-    - ``norm_type``: p of the norm (Σ |x|ᵖ)^(1/p), or math.inf for the largest |x|
+    - ``norm_type``: p of the norm (Σ |x|ᵖ)^(1/p), or math.inf for the largest |x|. Nothing has no
+      largest element: with inf and a gradient without elements, a RuntimeError such as torch
+      raises is as good.
     - Gradients of half precision are added up in float32, in which 300² is no trouble. The norm
       is a 0-d tensor, on the device of the gradients, of float32, or float64 if they are.
     - A norm that is inf or nan changes no gradient: multiplying would only spread it. The caller

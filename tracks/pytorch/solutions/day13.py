@@ -30,6 +30,9 @@ Once you pass,
 trains your LSTM on Python's own documentation, character by character, lets it write, and draws
 its learning curve.
 
+Refused here: torch's own recurrent cells and layers, pack_padded_sequence and
+pad_packed_sequence.
+
 Hints:
 - Write down the shapes: a gate is (batch, hidden), four of them side by side (batch, 4 hidden).
 - A loop over the steps is right today; a loop over the batch is not.
@@ -192,6 +195,8 @@ class GRUCell(Cell):
         # HINT: for one of the three gates the two products must not be added up. Which?
         ### BEGIN SOLUTION
         # HINT: with a state of zeros, b_hn is still there, and r still acts on it.
+        # HINT: (x @ self.weight_ih.T + self.bias_ih).chunk(3, -1) gives the three shares of x, the
+        # same with h those of h; r and z take sums of two shares, n takes x_n + r * h_n.
         if h is None:
             h = x.new_zeros(*x.shape[:-1], self.hidden)
         x_r, x_z, x_n = (x @ self.weight_ih.T + self.bias_ih).chunk(3, -1)

@@ -11,14 +11,14 @@ Learning objectives:
 - Save everything that a run needs to go on as if it had never stopped
 - Replace a file so that a crash at any moment leaves a whole one behind
 
-    save_checkpoint                          load_checkpoint
-      model ─────┐                             read all of the file, check its sums
-      optimizer ─┤                             wrong? raise, and nothing has changed
-      step ──────┤    run.pt.tmp               compare names and shapes with the model
-      extra ─────┼──► write, fsync             wrong? raise, and nothing has changed
-      random ────┘        │                    only now: model, optimizer, random numbers
-                     os.replace  ◄── the only moment at which run.pt changes, and it is
-                          ▼          the old file before and the new one after
+    save_checkpoint                      load_checkpoint
+      model ─────┐                         read the file, check its sums
+      optimizer ─┤                         wrong? raise, nothing has changed
+      step ──────┤    run.pt.tmp           compare names and shapes
+      extra ─────┼──► write, fsync         wrong? raise, nothing has changed
+      random ────┘        │                only now: model, optimizer, random
+                     os.replace  ◄── the only moment at which run.pt changes:
+                          ▼          the old file before, the new one after
                        run.pt
 
 Hints:
@@ -172,6 +172,7 @@ class RMSNorm(nn.Module):
         # HINT: 300² does not fit into float16. Where must the cast stand?
         ### BEGIN SOLUTION
         # HINT: wide = x.to(...); wide.square().mean(-1, keepdim=True) comes after the cast.
+        # HINT: torch.rsqrt of that mean plus eps is the factor; weight comes before the last cast.
         check_last_axis(x, self.dim)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)

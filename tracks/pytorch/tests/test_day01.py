@@ -241,6 +241,7 @@ def test_reshape_like_refuses_another_number_of_elements(device, rng):
     for target in [(5, 5), (23,), (1, 6), (0,)]:
         with pytest.raises(ValueError) as refusal:
             day01.reshape_like(x, torch.empty(target))
+            pytest.fail(f"the {x.numel()} elements of {(*x.shape,)} went into the shape {target}")
         message = str(refusal.value)
         for shape in (x.shape, target):
             assert all(str(length) in message for length in shape), (
@@ -320,4 +321,5 @@ def test_sliding_windows_allocates_nothing(device, rng):
 def test_sliding_windows_refuses(size, step, device, rng):
     x = rng.normal(3, 5)
     with pytest.raises(ValueError):
-        day01.sliding_windows(x, size, step)
+        windows = day01.sliding_windows(x, size, step)
+        pytest.fail(f"of 5 elements, size={size}, step={step} made {(*windows.shape,)} windows")

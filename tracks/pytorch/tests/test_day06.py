@@ -231,6 +231,7 @@ def test_a_step_refuses_what_is_not_finite(where, device, rng):
 
     with pytest.raises(FloatingPointError) as refusal:
         day06.train_step(model, batch, optimizer, bad_loss, accumulate=2)
+        pytest.fail("the loss was nan, and the step was taken")
     assert "nan" in str(refusal.value), f"the message should show loss and norm: {refusal.value}"
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[0][key]), f"{key} changed although no step was possible"
@@ -307,8 +308,10 @@ def test_evaluate_restores_every_mode(breaks, device, rng):
     model.train()
     norm.eval()  # frozen for good
     if breaks:
-        with pytest.raises(RuntimeError, match="on purpose"):
+        with pytest.raises(RuntimeError) as refusal:
             day06.evaluate(model, data)
+            pytest.fail("the model raised, and evaluate kept it to itself")
+        assert "on purpose" in str(refusal.value), f"another error arrived: {refusal.value}"
     else:
         day06.evaluate(model, data)
     modes = [part.training for part in model][:3]
@@ -350,7 +353,8 @@ def test_evaluate_refuses_no_rows(device, rng):
         torch.zeros(0, dtype=torch.long, device=device),
     )
     with pytest.raises(ValueError):
-        day06.evaluate(model, none)
+        found = day06.evaluate(model, none)
+        pytest.fail(f"of no rows there is no mean, but it returned {found}")
 
 
 # fit -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Day 12: convolutions, pooling and batch norm against torch in float64, and a LeNet that reads."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -27,6 +28,8 @@ def fill(module, rng):
                 t.copy_(rng.uniform(*t.shape, low=0.5, high=2.0))
             elif t.is_floating_point():
                 t.copy_(rng.normal(*t.shape, std=max(t[0].numel(), 4) ** -0.5) + (t.dim() == 1))
+            else:
+                t.fill_(3)  # batches that were seen before
     return module
 
 
@@ -177,9 +180,9 @@ def test_conv_keeps_to_its_columns(device, rng):
     x, weight = rng.normal(4, 16, 20, 20), rng.normal(16, 2, 3, 3)
     out, seen = watch(day12.conv2d, x, weight, padding=1, groups=8)
     columns = x.numel() * 9 * 4
-    assert seen.peak_bytes <= 1.5 * (columns + out.numel() * 4) + x.numel() * 4, (
-        f"{seen.peak_bytes} bytes at the peak; the columns are {columns}, the result is "
-        f"{out.numel() * 4}: is something as large as the columns made a second time?"
+    assert seen.peak_bytes <= 2.5 * columns, (
+        f"{seen.peak_bytes} bytes at the peak, {seen.peak_bytes / columns:.1f} times the "
+        f"{columns} of the columns: is something as large made again and again?"
     )
     assert seen.live_bytes <= out.numel() * 4, f"{seen.live_bytes} bytes are left behind"
 
@@ -192,16 +195,28 @@ def test_conv_keeps_to_its_columns(device, rng):
         ((1, 4, 5, 5), (4, 4, 3, 3), {"groups": 2}, ("4", "2")),
         ((1, 4, 5, 5), (5, 2, 3, 3), {"groups": 2}, ("5", "2")),
         ((1, 1, 2, 5), (1, 1, 3, 3), {}, ("3", "2")),
-        ((1, 1, 5, 3), (1, 1, 3, 6), {"padding": 1}, ("6", "3")),
-        ((1, 1, 8, 4), (1, 1, 3, 3), {"dilation": 2}, ("3", "4")),
-        ((0, 1, 4, 8), (1, 1, 3, 3), {"dilation": (2, 1)}, ("3", "4")),
+        # the window itself or what it covers, the image with or without its padding
+        ((1, 1, 5, 3), (1, 1, 3, 6), {"padding": 1}, ("6", "3|5")),
+        ((1, 1, 8, 4), (1, 1, 3, 3), {"dilation": 2}, ("3|5", "4")),
+        ((0, 1, 4, 8), (1, 1, 3, 3), {"dilation": (2, 1)}, ("3|5", "4")),
     ],
+    ids=str,
 )
 def test_conv_refuses_sizes_that_do_not_fit(x, w, options, named, device, rng):
+    what = f"images {x} with filters {w} and {options}"
     with pytest.raises(ValueError) as refusal:
-        day12.conv2d(rng.normal(*x), rng.normal(*w), **options)
-    message = str(refusal.value)
-    assert all(n in message for n in named), f"which numbers do not fit? {message!r}"
+        out = day12.conv2d(rng.normal(*x), rng.normal(*w), **options)
+        pytest.fail(f"{what} cannot be convolved, but {tuple(out.shape)} came out")
+    names_them(refusal.value, named, what)
+
+
+def names_them(refusal, named, what):
+    """Each of the numbers stands in the message; "3|5" asks for one of the two."""
+    found = set(re.findall(r"\d+", str(refusal)))
+    for choice in named:
+        assert found & set(choice.split("|")), (
+            f"{what}: which numbers do not fit? The message is {str(refusal)!r}"
+        )
 
 
 @exercise("conv2d", seconds=60)  # no ban: its watching cannot be compiled
@@ -257,7 +272,7 @@ def test_pool_of_any_strides(device, rng):
 
 
 @exercise("max_pool2d", ban=BAN)
-@pytest.mark.parametrize("case", POOLS)
+@pytest.mark.parametrize("case", [case for case in POOLS if case != "no images"])
 def test_pool_gradients(case, device, rng):
     x, options = images(rng, POOLS[case])
     (found,) = gradients(lambda x: day12.max_pool2d(x, **options), x)
@@ -293,6 +308,8 @@ def test_pool_of_extreme_values(device):
     found = day12.max_pool2d(x, 2)
     wanted = torch.tensor([[[torch.nan, low], [low, low]], [[-torch.inf] * 2] * 2], device=device)
     close(found[0], wanted, name="of nan and -inf")
+    x = torch.full((1, 1, 4, 4), -torch.inf, device=device)
+    close(day12.max_pool2d(x, 3, stride=1, padding=1), x, name="of an image full of -inf, padded")
 
 
 @exercise("max_pool2d", ban=BAN)
@@ -307,8 +324,9 @@ def test_pool_has_no_loop(device, rng):
     }.items():
         _, seen = watch(day12.max_pool2d, rng.normal(*shape), kernel)
         counts[what] = len(seen.operators)
-    first = counts["2 images of 4×4"]
-    assert set(counts.values()) == {first}, f"torch operators called: {counts}: is there a loop?"
+    # a copy more or less is no loop, which would add an operator for each step
+    most = counts["2 images of 4×4"] + 3
+    assert max(counts.values()) <= most, f"torch operators called: {counts}: is there a loop?"
 
 
 @exercise("max_pool2d", ban=BAN)
@@ -319,15 +337,17 @@ def test_pool_has_no_loop(device, rng):
         ((1, 1, 6, 6), {"kernel": (4, 1), "padding": (0, 1)}, ("1", "4")),
         ((1, 1, 6, 6), {"kernel": (1, 4), "padding": (1, 0)}, ("1", "4")),
         ((1, 1, 3, 9), {"kernel": 4}, ("4", "3")),
-        ((1, 1, 9, 2), {"kernel": 5, "padding": 1}, ("5", "4")),
-        ((1, 1, 2, 9), {"kernel": 5, "padding": 1}, ("5", "4")),
+        ((1, 1, 9, 2), {"kernel": 5, "padding": 1}, ("5", "2|4")),
+        ((1, 1, 2, 9), {"kernel": 5, "padding": 1}, ("5", "2|4")),
     ],
+    ids=str,
 )
 def test_pool_refuses_sizes_that_do_not_fit(shape, options, named, device, rng):
+    what = f"images {shape} with {options}"
     with pytest.raises(ValueError) as refusal:
-        day12.max_pool2d(rng.normal(*shape), **options)
-    message = str(refusal.value)
-    assert all(n in message for n in named), f"which numbers do not fit? {message!r}"
+        out = day12.max_pool2d(rng.normal(*shape), **options)
+        pytest.fail(f"{what} cannot be pooled, but {tuple(out.shape)} came out")
+    names_them(refusal.value, named, what)
 
 
 @exercise("max_pool2d", seconds=60)
@@ -513,7 +533,8 @@ def test_norm_refuses_another_shape(shape, training, device, rng):
     mine = day12.BatchNorm2d(3).to(device).train(training)
     with pytest.raises(ValueError) as refusal:
         mine(rng.normal(*shape))
-    assert all(str(n) in str(refusal.value) for n in shape), f"which shape? {refusal.value}"
+        pytest.fail(f"x of shape {shape} was accepted by BatchNorm2d(3), training={training}")
+    names_them(refusal.value, map(str, shape), f"x of shape {shape}")
 
 
 @exercise("BatchNorm2d", ban=BAN)
@@ -523,7 +544,8 @@ def test_norm_refuses_to_learn_from_one_number(shape, device, rng):
     before = copy.deepcopy(mine.state_dict())
     with pytest.raises(ValueError) as refusal:
         mine(rng.normal(*shape))
-    assert all(str(n) in str(refusal.value) for n in shape), f"which shape? {refusal.value}"
+        pytest.fail(f"x of shape {shape}, too few for a variance, was accepted in training mode")
+    names_them(refusal.value, map(str, shape), f"x of shape {shape}")
     for name, buffer in mine.state_dict().items():
         assert torch.equal(buffer, before[name]), f"{name} changed although the call was refused"
 
@@ -571,6 +593,29 @@ def pairs(rng, mine, theirs):
     return mine, theirs
 
 
+# Near a channel of equal numbers the norm enlarges what was rounded, up to eps ** -0.5 times.
+ENLARGED = 1e-5**-0.5
+
+
+def first(*parts):
+    """What is built on other exercises cannot be right before they are."""
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    weight = torch.randn(6, 4, 3, 3, dtype=torch.float64)
+    batch_norm = nn.BatchNorm2d(4).double()
+    checks = {
+        "conv2d": lambda: torch.allclose(
+            day12.conv2d(x, weight, stride=2, padding=1), F.conv2d(x, weight, stride=2, padding=1)
+        ),
+        "max_pool2d": lambda: torch.equal(day12.max_pool2d(x, 2), F.max_pool2d(x, 2)),
+        "BatchNorm2d": lambda: torch.allclose(day12.BatchNorm2d(4).double()(x), batch_norm(x)),
+        "ResidualBlock": lambda: torch.allclose(
+            day12.ResidualBlock(4, 4, zero_init=True).double()(x), x.relu()
+        ),
+    }
+    for part in parts:
+        assert checks[part](), f"{part} fails first: this exercise is built on it"
+
+
 BLOCKS = shapes("a, b, stride", (3, 3, 1), (3, 5, 1), (4, 4, 2), (5, 2, 2), (2, 3, 3), (1, 1, 1))
 
 
@@ -579,23 +624,25 @@ BLOCKS = shapes("a, b, stride", (3, 3, 1), (3, 5, 1), (4, 4, 2), (5, 2, 2), (2, 
 def test_block_values_and_gradients(a, b, stride, device, rng):
     mine, theirs = pairs(rng, day12.ResidualBlock(a, b, stride), Block(a, b, stride))
     what = f"of ResidualBlock({a}, {b}, stride={stride})"
+    first("conv2d", "BatchNorm2d")
     for n, h, w in ((2, 6, 5), (3, 7, 4), (2, 3, 3)):
         x = rng.normal(n, a, h, w, dtype=torch.float64)
         leaves = [x.clone().requires_grad_() for _ in range(2)]
         found, wanted = mine(leaves[0]), theirs(leaves[1])
-        close(found, wanted, terms=200, scale=2.0, name=f"result {what}")
+        close(found, wanted, terms=200, scale=ENLARGED, name=f"result {what}")
         for module in (mine, theirs):
             module.zero_grad()
         slope = rng.normal(*wanted.shape, dtype=torch.float64)
         (found * slope).sum().backward()
         (wanted * slope).sum().backward()
-        close(leaves[0].grad, leaves[1].grad, terms=400, scale=4.0, name=f"gradient of x {what}")
+        scale = 4.0 * ENLARGED**2  # through both norms
+        close(leaves[0].grad, leaves[1].grad, terms=400, scale=scale, name=f"gradient of x {what}")
         for (name, p), q in zip(mine.named_parameters(), theirs.parameters(), strict=True):
-            close(p.grad, q.grad, terms=400, scale=4.0, name=f"gradient of {name} {what}")
+            close(p.grad, q.grad, terms=400, scale=scale, name=f"gradient of {name} {what}")
     same_state(mine, theirs, f"after three steps {what}", torch.float64)
     mine.eval()
     theirs.eval()
-    close(mine(x), theirs(x), terms=200, scale=2.0, name=f"result {what} in eval mode")
+    close(mine(x), theirs(x), terms=200, scale=ENLARGED, name=f"result {what} in eval mode")
 
 
 @exercise("ResidualBlock", ban=BAN)
@@ -607,7 +654,8 @@ def test_block_is_made_of_todays_parts(a, b, stride):
         f"downsample of ResidualBlock({a}, {b}, stride={stride}) is {block.downsample}"
     )
     for name, part in block.named_modules():
-        if name and name != "downsample":
+        own = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
+        if name and own:  # an nn.ReLU, say, has nothing to learn and is nobody's business
             ok = isinstance(part, (day12.Conv2d, day12.BatchNorm2d))
             assert ok, f"{name} is {type(part)}, not one of today's modules"
     norms = [part for part in block.modules() if isinstance(part, day12.BatchNorm2d)]
@@ -691,6 +739,7 @@ def test_lenet_values_and_gradients(classes, size, device, rng):
     mine.dropout.p = theirs.dropout.p = 0.0
     x = rng.uniform(3, size, size, dtype=torch.float64)
     what = f"of LeNet({classes}, size={size})"
+    first("conv2d", "max_pool2d", "BatchNorm2d", "ResidualBlock")
     for training in (True, False):
         mine.train(training)
         theirs.train(training)
@@ -699,7 +748,7 @@ def test_lenet_values_and_gradients(classes, size, device, rng):
     found.square().sum().backward()
     wanted.square().sum().backward()
     for (name, p), q in zip(mine.named_parameters(), theirs.parameters(), strict=True):
-        close(p.grad, q.grad, terms=1000, scale=4.0, name=f"gradient of {name} {what}")
+        close(p.grad, q.grad, terms=1000, scale=4.0 * ENLARGED, name=f"gradient of {name} {what}")
 
 
 @exercise("LeNet", ban=BAN)
@@ -739,14 +788,15 @@ def test_lenet_drops_in_training_mode_alone(device, rng):
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (8, 8), (2, 8, 9), (2, 9, 8), (2, 64)])
 def test_lenet_refuses_other_shapes(shape, device, rng):
     with pytest.raises(ValueError) as refusal:
-        day12.LeNet().to(device)(rng.normal(*shape))
-    message = str(refusal.value)
-    assert all(str(n) in message for n in (8, *shape)), f"which shape, which size? {message!r}"
+        out = day12.LeNet().to(device)(rng.normal(*shape))
+        pytest.fail(f"images {shape} were accepted by a LeNet of size 8: {tuple(out.shape)}")
+    names_them(refusal.value, map(str, (8, *shape)), f"images {shape} for size 8")
 
 
 @exercise("LeNet", seconds=60)  # no ban: watching each operator would take a minute
 def test_lenet_reads_real_handwriting(device):
     """98 % of 360 digits that neither training nor the choice of the epoch has seen."""
+    first("conv2d", "max_pool2d", "BatchNorm2d", "ResidualBlock")
     model, history, digits = day12.train_on_digits()
     with torch.no_grad():
         right = (model(digits.test.inputs).argmax(-1) == digits.test.targets).sum().item()

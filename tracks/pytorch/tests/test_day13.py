@@ -527,12 +527,14 @@ def test_lstm_work_for_each_step(padded, device, rng):
         ((2, 4, 3), (2, 4), (2, 4)),
         ((2, 4, 3), (1,), (1, 2)),
     ],
+    ids=str,
 )
 def test_lstm_refuses_other_shapes(shape, lengths, named, device, rng):
     mine = day13.LSTM(3, 4).to(device)
     given = None if lengths is None else torch.ones(lengths, dtype=torch.int64, device=device)
     with pytest.raises(ValueError) as refusal:
         mine(rng.normal(*shape), lengths=given)
+        pytest.fail(f"LSTM(3, 4) took x {shape} with lengths {lengths}")
     message = str(refusal.value)
     assert all(str(n) in message for n in named), f"which shape does not fit? {message!r}"
 

@@ -256,6 +256,29 @@ def test_attention_gradients(kind, device, rng):
 
 
 @exercise("scaled_dot_product_attention", ban=BAN)
+@pytest.mark.parametrize("kind", ["no", "bool", "float", "causal"])
+def test_attention_second_derivatives(kind, device, rng):
+    # Row 0 sees no key, except without a mask.
+    seen = torch.tensor([[False] * 2, [True, False], [True] * 2], device=device)
+    options = {
+        "no": {},
+        "bool": {"mask": seen},
+        "float": {"mask": torch.where(seen, 0.5, -torch.inf).double()},
+        "causal": {"causal": True},
+    }[kind]
+
+    def f(q, k, v):
+        return day16.scaled_dot_product_attention(q, k, v, **options)
+
+    x = [rng.normal(1, n, 2, dtype=torch.float64).requires_grad_() for n in (3, 2, 2)]
+    try:
+        torch.autograd.gradgradcheck(f, x)
+    except torch.autograd.gradcheck.GradcheckError as error:
+        difference = " ".join(str(error).split())
+        raise AssertionError(f"second derivatives with {kind} mask: {difference}") from None
+
+
+@exercise("scaled_dot_product_attention", ban=BAN)
 @pytest.mark.parametrize("kind", ["bool", "float", "causal"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rows_without_a_key_are_zero(kind, dtype, device, rng):
@@ -379,6 +402,7 @@ def test_compiles_without_a_graph_break(device, rng):
 def test_refuses_shapes_that_do_not_fit(q, k, v, named, device, rng):
     with pytest.raises(ValueError) as refusal:
         day16.scaled_dot_product_attention(rng.normal(*q), rng.normal(*k), rng.normal(*v))
+        pytest.fail(f"q {q}, k {k} and v {v} do not fit together, but were accepted")
     message = str(refusal.value)
     assert all(str(n) in message for n in named), f"which shapes do not fit? {message!r}"
 
@@ -386,8 +410,10 @@ def test_refuses_shapes_that_do_not_fit(q, k, v, named, device, rng):
 @exercise("scaled_dot_product_attention", ban=BAN)
 def test_refuses_an_integer_mask(device, rng):
     q, k, v = (rng.normal(n, 8) for n in (3, 5, 5))
-    with pytest.raises(ValueError, match="int64"):
+    with pytest.raises(ValueError) as refusal:
         day16.scaled_dot_product_attention(q, k, v, mask=rng.integers(0, 2, 3, 5))
+        pytest.fail("an int64 mask was accepted: does 0 hide, or add nothing?")
+    assert "int64" in str(refusal.value), f"which dtype? {str(refusal.value)!r}"
 
 
 @exercise("attention_variance")

@@ -15,10 +15,12 @@ address a lane reads, and which it writes. For 4 elements:
 
     lane              0       1       2       3
     copy            x[0]    x[1]    x[2]    x[3]      -> out[lane]
-    strided_copy    x[0]    x[3]    x[6]    x[9]      -> out[lane]          step 3
+    strided_copy    x[0]    x[3]    x[6]    x[9]      -> out[lane]    step 3
     reverse         x[3]    x[2]    x[1]    x[0]      -> out[lane]
-    gather          x[i0]   x[i1]   x[i2]   x[i3]     -> out[lane]          i = index[lane]
-    scatter         x[0]    x[1]    x[2]    x[3]      -> out[i0], out[i1], out[i2], out[i3]
+    gather          x[i0]   x[i1]   x[i2]   x[i3]     -> out[lane]
+    scatter         x[0]    x[1]    x[2]    x[3]      -> out[i0], out[i1], ...
+
+    i0, i1, ... are index[0], index[1], ...
 
 Hints:
 - Write down, for lane 0 and lane 1, the address that each reads and the address that each writes.
@@ -45,6 +47,7 @@ def copy_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     # HINT: x and out lie in different places. Do they need different offsets?
     ### BEGIN SOLUTION
     # HINT: Day 1's offsets and mask serve the load and the store.
+    # HINT: tl.store(out_ptr + offsets, x, mask=mask), where x is what tl.load returned, untouched.
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = offsets < n
     tl.store(out_ptr + offsets, tl.load(x_ptr + offsets, mask=mask), mask=mask)

@@ -13,11 +13,11 @@ Learning objectives:
 
 A block has a power of two of lanes; a tensor ends where it likes. With 5 elements in a block of 8:
 
-    lane         0     1     2     3     4  |   5     6     7
-    x            3    -1    nan    0    -2  |   .     .     .
-    i < n        T     T     T     T     T  |   F     F     F      the lane exists
-    x < 0        F     T     F     F     T  |   ?     ?     ?      only asked of those
-    both         F     T     F     F     T  |   F     F     F      the lanes to act on
+    lane       0     1     2     3     4  |   5     6     7
+    x          3    -1    nan    0    -2  |   .     .     .
+    i < n      T     T     T     T     T  |   F     F     F    the lane exists
+    x < 0      F     T     F     F     T  |   ?     ?     ?    if it exists
+    both       F     T     F     F     T  |   F     F     F    lanes to act on
 
 Hints:
 - Give every mask a name that says what it means; two of them may be needed in one kernel.
@@ -115,6 +115,7 @@ def where_kernel(cond_ptr, x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
     # HINT: cond * x + (1 - cond) * y chooses, too. What is 0 * nan, and what is 0 * inf?
     ### BEGIN SOLUTION
     # HINT: A load from a tensor of bools gives a block of bools: what tl.where takes first.
+    # HINT: Three loads under one mask, then tl.store(out_ptr + j, tl.where(cond, x, y), mask=...).
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n
     cond = tl.load(cond_ptr + j, mask=inside)

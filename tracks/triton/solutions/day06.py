@@ -16,9 +16,9 @@ few elements can reach that far. Compute offsets in int64. A (5, 6) matrix in ti
 (3, 2) grid:
 
                columns 0-3    columns 4-7
-    rows 0-1   program 0,0    program 0,1      the right tiles stick out by two columns,
-    rows 2-3   program 1,0    program 1,1      the lower ones by one row: a mask for each axis
-    rows 4-5   program 2,0    program 2,1
+    rows 0-1   program 0,0    program 0,1    the right tiles stick out by
+    rows 2-3   program 1,0    program 1,1    two columns, the lower ones by
+    rows 4-5   program 2,0    program 2,1    one row: a mask for each axis
 
 Hints:
 - Think in shapes: row[:, None] is (TILE_ROWS, 1), column[None, :] is (1, TILE_COLUMNS).
@@ -71,7 +71,8 @@ def add_2d_kernel(
 def add_2d(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return ``x + y`` for two matrices of any strides, in one launch, without copying them first.
 
-    The grid is (row tiles, column tiles), with tiles of TILE_ROWS x TILE_COLUMNS elements.
+    The grid is (row tiles, column tiles), with tiles of TILE_ROWS x TILE_COLUMNS elements. No
+    memory is allocated but the result's.
 
     Args:
         x: (rows, columns) of any strides; a floating or integer dtype. Either size may be 0.
@@ -137,7 +138,8 @@ def broadcast_add_kernel(
 def broadcast_add(x: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     """Add the vector ``row`` to each row of the matrix ``x``, in one launch.
 
-    out[i, j] = x[i, j] + row[j]; the grid is as in ``add_2d``.
+    out[i, j] = x[i, j] + row[j]; the grid is as in ``add_2d``, and no memory is allocated but the
+    result's.
 
     Args:
         x: (rows, columns) of any strides; a floating or integer dtype. Either size may be 0.
@@ -206,7 +208,8 @@ def scale_3d(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     """Multiply each matrix of a batch by a factor of its own, in one launch on a 3-D grid.
 
     out[d, i, j] = s[d] * x[d, i, j]; the grid is (depth, row tiles, column tiles). The longest
-    batches go on the grid's first axis, the only one that may exceed 65,535.
+    batches go on the grid's first axis, the only one that may exceed 65,535. No memory is allocated
+    but the result's.
 
     Args:
         x: (depth, rows, columns) of any strides; a floating or integer dtype. Any size may be 0.
@@ -271,7 +274,7 @@ def outer(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Outer product of two vectors, in one launch: out[i, j] = x[i] * y[j].
 
     Each program loads TILE_ROWS + TILE_COLUMNS numbers and stores their product, the whole tile.
-    The grid is (row tiles, column tiles) of the output.
+    The grid is (row tiles, column tiles) of the output, and no memory is allocated but its own.
 
     Args:
         x: (rows,) of any stride; a floating or integer dtype; the size may be 0.
@@ -336,7 +339,7 @@ def crop(x: torch.Tensor, top: int, left: int, h: int, w: int) -> torch.Tensor:
     """Copy the window of ``h`` rows and ``w`` columns whose upper left corner is x[top, left].
 
     out[i, j] = x[top + i, left + j], in one launch; the grid is (row tiles, column tiles) of the
-    window, however large x is.
+    window, however large x is. No memory is allocated but the window's copy.
 
     Args:
         x: (rows, columns) of any strides and dtype.

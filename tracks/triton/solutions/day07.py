@@ -62,8 +62,12 @@ def copy_by_rows(x: torch.Tensor) -> torch.Tensor:
     The lanes of a warp touch neighbouring addresses: where the addresses allow it (a number of
     columns that is a multiple of 16), the compiler joins them to loads of 128 bits a lane.
 
+    Limits: no memory but the result's, no spilled registers, and loads and stores of 128 bits
+    where there are 4096 columns.
+
     Args:
-        x: (rows, columns), contiguous, any dtype; either size may be 0.
+        x: (rows, columns), contiguous, any dtype; either size may be 0, and there may be more than
+            2**31 elements.
 
     Returns:
         A new contiguous tensor equal to x.
@@ -74,7 +78,7 @@ def copy_by_rows(x: torch.Tensor) -> torch.Tensor:
     # TODO: allocate the output and launch a grid of (rows, blocks in a row) programs.
     # HINT: How many blocks does a row of 2049 elements take?
     ### BEGIN SOLUTION
-    # HINT: triton.cdiv(columns, BLOCK) rounds up.
+    # HINT: triton.cdiv(columns, BLOCK) rounds up; the grid is a tuple of two numbers.
     rows, columns = x.shape
     out = torch.empty_like(x)
     copy_by_rows_kernel[(rows, triton.cdiv(columns, BLOCK))](x, out, columns, BLOCK=BLOCK)
@@ -103,8 +107,12 @@ def copy_by_columns(x: torch.Tensor) -> torch.Tensor:
     This is the slow way, written to be measured: the lanes of a warp touch addresses that lie a
     whole row apart, so nothing can be joined, and each lane needs a sector of its own.
 
+    Limits: no memory but the result's, no spilled registers, and of float32 numbers no lane loads
+    or stores more than 32 bits at once.
+
     Args:
-        x: (rows, columns), contiguous, any dtype; either size may be 0.
+        x: (rows, columns), contiguous, any dtype; either size may be 0, and there may be more than
+            2**31 elements.
 
     Returns:
         A new contiguous tensor equal to x.
@@ -147,8 +155,12 @@ def copy_by_tiles(x: torch.Tensor) -> torch.Tensor:
     Each row of a tile is a run of 128 neighbouring elements, long enough to fill its sectors: a
     tile is as good as a row, and it is the shape that matrix kernels need.
 
+    Limits: no memory but the result's, no spilled registers, and loads and stores of 128 bits
+    where there are 256 columns.
+
     Args:
-        x: (rows, columns), contiguous, any dtype; either size may be 0.
+        x: (rows, columns), contiguous, any dtype; either size may be 0, and there may be more than
+            2**31 elements.
 
     Returns:
         A new contiguous tensor equal to x.
@@ -195,8 +207,12 @@ def transpose(x: torch.Tensor) -> torch.Tensor:
     A kernel that copies elements one by one must go down columns either where it reads or where it
     writes. A tile breaks the dilemma: it comes in by rows and leaves by rows.
 
+    Limits: no memory but the result's, no spilled registers, and loads and stores of 128 bits
+    where both sizes are multiples of 64.
+
     Args:
-        x: (rows, columns), contiguous, any dtype; either size may be 0.
+        x: (rows, columns), contiguous, any dtype; either size may be 0, and there may be more than
+            2**31 elements.
 
     Returns:
         A new contiguous (columns, rows) tensor: out[j, i] = x[i, j].

@@ -17,9 +17,9 @@ read 4 bytes of each row. Stage 1 leaves a partial row for each chunk, stage 2 a
              tile 0    tile 1
             +--------+--------+
     chunk 0 | (0, 0) | (0, 1) |
-    chunk 1 | (1, 0) | (1, 1) |     program (chunk, tile)     partial row 0 --+
-    chunk 0 | (0, 0) | (0, 1) |     --------------------->    partial row 1 --+--> out
-            +--------+--------+            stage 1                  stage 2
+    chunk 1 | (1, 0) | (1, 1) | program (chunk, tile)  partial row 0 --+
+    chunk 0 | (0, 0) | (0, 1) | -------------------->  partial row 1 --+-> out
+            +--------+--------+        stage 1               stage 2
 
 Hints:
 - Mean and variance of 4 numbers by hand, as two groups of 2: which three numbers a group suffice?
@@ -70,8 +70,8 @@ def row_mean_var_kernel(x_ptr, mean_ptr, var_ptr, columns, BLOCK: tl.constexpr):
     # HINT: Before the block at start, start elements have been seen; the block adds
     #       tl.minimum(columns - start, BLOCK) more.
     # HINT: tl.where(inside, x - block_mean, 0.0) are the distances; their squares sum to block_m2.
-    # HINT: delta = block_mean - mean; mean += delta * size / seen, where seen = start + size;
-    # HINT: m2 += block_m2 + delta * delta * start * size / seen.
+    # HINT: delta = block_mean - mean; mean += delta * size / seen, where seen = start + size; and
+    #       m2 += block_m2 + delta * delta * start * size / seen.
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
     mean, m2 = 0.0, 0.0
@@ -103,6 +103,9 @@ def row_mean_var(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
         mean = mean_a + delta * n_b / n
         m2   = m2_a + m2_b + delta^2 * n_a * n_b / n
+
+    Limits: one launch, no memory but the results', no spilled registers, and loads of 128 bits
+    where rows are long and aligned.
 
     Args:
         x: (rows, columns), contiguous; float32, float16 or bfloat16. A row may be longer than any
@@ -184,6 +187,10 @@ def column_sum(x: torch.Tensor) -> torch.Tensor:
     run along rows, and several programs, one a chunk of rows, share a column. Their partial sums
     meet in the second launch, not in atomics: the same x gives the same bits each time.
 
+    Limits: at most two launches; where columns are long, one program for each chunk and column
+    tile, then one for each ``_finish_columns`` columns; at most 1024 partial rows in memory; no
+    spilled registers, and loads of 128 bits in stage 1 where rows are aligned.
+
     Args:
         x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0;
             columns end at 8,388,480, for the second axis of a grid ends at 65,535 tiles.
@@ -264,6 +271,9 @@ def row_norm(x: torch.Tensor, p: float) -> torch.Tensor:
 
     The kernel is compiled once for each p, and contains nothing of the other norms.
 
+    Limits: one launch, no memory but the results', no spilled registers, and loads of 128 bits
+    where rows are long and aligned.
+
     Args:
         x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0; a row
             may be longer than any block. |x|^p must not exceed float32; it may exceed float16.
@@ -330,6 +340,9 @@ def normalize_rows(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     out[i, j] = (x[i, j] - mean_i) / sqrt(var_i + eps), with mean and variance as in
     ``row_mean_var``. This is layer normalisation (day 22) without its weights. The eps keeps a row
     of equal elements at 0 instead of 0 / 0.
+
+    Limits: one launch, no memory but the results', no spilled registers, and loads of 128 bits
+    where rows are long and aligned.
 
     Args:
         x: (rows, columns), contiguous; float32, float16 or bfloat16. Either size may be 0; a row

@@ -13,11 +13,13 @@ Learning objectives:
 
 A row of 7 in blocks of 4. The sum is always relative to the largest number seen so far:
 
-    block            [2 0 1 2]         [5 3 5 .]        . padding, -inf
-    largest             2       ->        5
-    total             2.503     ->      2.260           e^0 + e^-2 + e^-1 + e^0 = 2.503
-                        |                               2.503 * e^(2-5) + e^0 + e^-2 + e^0 = 2.260
-                        +- times e^(2-5), because the largest number has changed
+    block      [2 0 1 2]      [5 3 5 .]    . is padding, -inf
+    largest        2      ->      5
+    total        2.503    ->    2.260
+                   |
+                   +- times e^(2-5), because the largest number has changed
+
+    e^0 + e^-2 + e^-1 + e^0 = 2.503,   2.503 e^-3 + e^0 + e^-2 + e^0 = 2.260
 
 Hints:
 - Do the picture's row by hand, then the same row from right to left: which block changes nothing?
@@ -76,7 +78,7 @@ def online_softmax_kernel(x_ptr, out_ptr, row_stride, column_stride, columns, BL
     # HINT: new = tl.maximum(largest, tl.max(x, axis=0)); the old total times exp(largest - new),
     #       plus the block's own sum of exp(x - new).
     # HINT: Start with tl.full((), LOWEST, tl.float32), not -inf: in a block of -inf, -inf - (-inf)
-    # HINT: would be nan.
+    #       would be nan.
     # HINT: Second loop: load x again and store exp(x - largest) * (1 / total).
     # HINT: For speed, tell the cache what is needed again: tl.load(..., eviction_policy=
     #       "evict_last") the first time, "evict_first" the second time and in tl.store.
@@ -116,6 +118,11 @@ def online_softmax(x: torch.Tensor) -> torch.Tensor:
         s' = s * exp(m - m') + sum(exp(b - m'))
 
     A second pass writes. So each element is read twice and written once, whatever the length.
+
+    Limits: one launch, and no memory but the result's. The kernel loads the row in two places, as
+    wide as the compiler can (128 bits where rows are aligned), and spills no registers. At the 32
+    elements a thread of ``_block_and_warps`` there is room for a block, but not for a maximum and
+    a sum beside each of its lanes.
 
     Args:
         x: (rows, columns) of any strides; float32, float16 or bfloat16, computed in float32.
@@ -171,6 +178,10 @@ def softmax_many_rows_kernel(
 
 def softmax_many_rows(x: torch.Tensor) -> torch.Tensor:
     """Softmax of every row, of many short rows, in one launch: several rows a program.
+
+    Limits: one launch, and no memory but the result's; as many rows a program as ``_tile`` says,
+    or at least half as many. The kernel loads x in one place, loads and stores 128 bits at once
+    where rows are aligned, and spills no registers.
 
     Args:
         x: (rows, columns) of any strides; float32, float16 or bfloat16, computed in float32.
@@ -319,6 +330,10 @@ def cross_entropy(
     element of dlogits is written once; an ignored row is written and never read, and besides these
     there are a few numbers a row. Three launches: count the n rows, do the rows, add up their
     losses; no atomics, so that the same inputs give the same bits. The host waits for nothing.
+
+    Limits: at most three launches; besides dlogits, 4 bytes a row. The kernel of the rows loads
+    blocks of logits in two places, loads and stores 128 bits at once where rows are aligned, and
+    no kernel spills registers.
 
     Args:
         logits: (rows, columns) of any strides; float32, float16 or bfloat16, computed in float32.

@@ -9,6 +9,12 @@ MARGIN = 64  # elements of foreign memory on either side of an output
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
+def numbers(rng, n, dtype):
+    """Whole numbers; those of int64 have more digits than an int32 or a float64 holds."""
+    most = 2**61 if dtype is torch.int64 else 99
+    return rng.integers(-most, most + 1, n, dtype=dtype)
+
+
 def fenced(n, dtype, device):
     """Memory with n elements in its middle, and a view of these: writes beyond them show."""
     memory = torch.full((n + 2 * MARGIN,), -1, dtype=dtype, device=device)
@@ -70,7 +76,7 @@ def test_fill_launches_one_program(device):
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.int64], ids=str)
 @shapes("n", 1, 5, 1023, 1024, 1025, gpu=[4096])
 def test_add_one_matches(n, dtype, rng):
-    x = rng.integers(-99, 100, n, dtype=dtype)
+    x = numbers(rng, n, dtype)
     close(day01.add_one(x), x + 1, tile=BLOCK)
 
 
@@ -136,8 +142,7 @@ def test_scale_stays_inside_its_output(n, device, rng):
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.int64], ids=str)
 @shapes("n", 1, 1023, 1024, 1025, 3000, gpu=[10_000_001])
 def test_vector_add_matches(n, dtype, rng):
-    x = rng.integers(-99, 100, n, dtype=dtype)
-    y = rng.integers(-99, 100, n, dtype=dtype)
+    x, y = numbers(rng, n, dtype), numbers(rng, n, dtype)
     close(day01.vector_add(x, y), x + y, tile=BLOCK)
 
 

@@ -14,8 +14,12 @@ CASES = [(1, F32), (5, BF16), (1023, I64), (1024, U8), (1025, F32), (2500, BF16)
 
 
 def numbers(rng, n, dtype):
-    """Whole numbers that every dtype holds; neighbours are hardly ever equal."""
-    return rng.integers(1, 100, n, dtype=getattr(torch, dtype))
+    """Whole numbers that the dtype holds; neighbours are hardly ever equal.
+
+    Those of int64 have more digits than an int32 or a float64 holds.
+    """
+    low, high = (2**40, 2**62) if dtype == I64 else (1, 100)
+    return rng.integers(low, high, n, dtype=getattr(torch, dtype))
 
 
 def inside(x):
@@ -36,6 +40,8 @@ def check(expected, f, *args, **options):
         out.untyped_storage().data_ptr() == a.untyped_storage().data_ptr() for a in tensors
     )
     assert not (out.numel() and shared), "the result lies in an input's memory: it is not a copy"
+    if not work and not seen.launches:
+        return  # nothing was to be done
     assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
     programs = seen.launches[0].programs
     assert programs == math.ceil(work / BLOCK), (
@@ -73,7 +79,7 @@ def test_copy_changes_no_number(rng):
     x = rng.normal(7)
     x = torch.cat([x, x.new_tensor([torch.nan, torch.inf, -torch.inf])])
     check(x, day02.copy, x)
-    x = rng.integers(2**40, 2**62, 9)  # more digits than a float32 or a float64 has
+    x = numbers(rng, 9, I64)
     check(x, day02.copy, x)
 
 
@@ -107,8 +113,11 @@ def test_strided_copy_of_nothing_and_by_a_step_that_is_none(device, rng):
     check(x[::2], day02.strided_copy, x, 2)
     check(x[:0], day02.strided_copy, torch.empty(0, device=device), 2)
     for step in (0, -1):
-        with pytest.raises(ValueError):
+        try:
             day02.strided_copy(x, step)
+        except ValueError:
+            continue
+        pytest.fail(f"strided_copy accepted step={step} without raising a ValueError")
 
 
 # reverse ------------------------------------------------------------------------------------

@@ -8,15 +8,19 @@ from tracks.triton import day06
 
 TILE_ROWS, TILE_COLUMNS = 32, 64
 TILE = (TILE_ROWS, TILE_COLUMNS)
-DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int32]
+DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int32, torch.int64]
 # nothing, one tile and its neighbours, several tiles with a rest on both axes
 SIZES = [(0, 5), (3, 0), (32, 64), (31, 65), (70, 130)]
 LARGE = [(4097, 4099), (2_200_000, 3)]
 
 
 def numbers(rng, *shape, dtype):
-    """Whole numbers small enough that sums and products of two are exact in every dtype."""
-    return rng.integers(-11, 12, *shape, dtype=dtype)
+    """Whole numbers small enough that sums and products of two are exact in every dtype.
+
+    Those of int64 are too large for an int32, and their products for a float64.
+    """
+    most = 2**31 if dtype is torch.int64 else 11
+    return rng.integers(-most, most + 1, *shape, dtype=dtype)
 
 
 def check(f, *args, expected, grid, name="result"):
@@ -209,7 +213,7 @@ def test_outer_beyond_int32(rng):
     *[(0, 0, 50, 90), (1, 2, 33, 65), (18, 25, 32, 64), (49, 89, 1, 1), (7, 0, 3, 90)],
 )
 def test_crop_matches(top, left, h, w, dtype, rng):
-    x = rng.boolean(50, 90) if dtype is torch.bool else rng.integers(-99, 100, 50, 90, dtype=dtype)
+    x = rng.boolean(50, 90) if dtype is torch.bool else numbers(rng, 50, 90, dtype=dtype)
     expected = x[top : top + h, left : left + w]
     check(day06.crop, x, top, left, h, w, expected=expected, grid=tiles(h, w))
 
@@ -232,7 +236,7 @@ def test_crop_refuses_windows_beyond_the_matrix(rng):
             day06.crop(x, *window)
         except ValueError:
             continue
-        pytest.fail(f"crop(x, top, left, h, w) accepted {window} for a 6 x 8 matrix")
+        pytest.fail(f"crop(x, top, left, h, w) accepted {window} for a 6 x 8 matrix: no ValueError")
 
 
 @exercise("crop")

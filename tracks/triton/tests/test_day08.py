@@ -33,6 +33,8 @@ def close_to(actual, expected, x, **options):
 
 
 def assert_one_pass(seen, x, out):
+    if not x.numel() and not seen.launches:
+        return  # nothing was to be done
     assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
     programs, wanted = seen.launches[0].programs, math.ceil(x.numel() / BLOCK)
     assert programs == wanted, (
@@ -100,7 +102,9 @@ def test_gelu_is_one_pass(rng):
 
 @exercise("gelu")
 def test_gelu_loads_are_wide(rng):
-    (report,) = compiled(day08.gelu, rng.normal(2048, dtype=torch.bfloat16))
+    reports = compiled(day08.gelu, rng.normal(2048, dtype=torch.bfloat16))
+    assert len(reports) == 1, f"expected 1 kernel, saw {[r.kernel for r in reports]}"
+    (report,) = reports
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     assert report.widest_load_bits == report.widest_store_bits == 128, (

@@ -24,14 +24,15 @@ def check(expected, f, *args, dtype, **options):
     out, seen = watch(f, *args)
     close(out, expected, dtype=dtype, **options)
     assert out.is_contiguous(), f"the result has the strides {out.stride()}: it is to be contiguous"
-    assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
-    flat = f is day09.residual_add_gelu
-    programs = math.ceil(out.numel() / BLOCK) if flat else tiles(*(1, 1, *out.shape)[-2:])
-    assert seen.launches[0].programs == programs, (
-        f"a result of shape {tuple(out.shape)} was covered by {seen.launches[0].programs} "
-        f"programs, but {'blocks' if flat else 'tiles as _tile gives them'} of {BLOCK} elements "
-        f"make {programs}"
-    )
+    if out.numel() or seen.launches:
+        assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
+        flat = f is day09.residual_add_gelu
+        programs = math.ceil(out.numel() / BLOCK) if flat else tiles(*(1, 1, *out.shape)[-2:])
+        assert seen.launches[0].programs == programs, (
+            f"a result of shape {tuple(out.shape)} was covered by {seen.launches[0].programs} "
+            f"programs, but {'blocks' if flat else 'tiles as _tile gives them'} of {BLOCK} "
+            f"elements make {programs}"
+        )
     size = out.numel() * out.element_size()
     assert seen.peak_bytes <= size + 1024, (
         f"the result takes {size} bytes, but {seen.peak_bytes} were allocated: is an input "
@@ -46,7 +47,9 @@ def vector(rng, n, dtype=torch.float32):
 
 
 def assert_wide(f, *args):
-    (report,) = compiled(f, *args)
+    reports = compiled(f, *args)
+    assert len(reports) == 1, f"expected 1 kernel, saw {[r.kernel for r in reports]}"
+    (report,) = reports
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     width = min(report.widest_load_bits, report.widest_store_bits)
@@ -116,11 +119,11 @@ def check_gelu(x, r, **options):
 @exercise("residual_add_gelu")
 @shapes(
     "shape, dtype",
-    *[((0,), F32), ((1,), F32), ((8192,), F16), ((2049,), BF16), ((3, 7, 500), F32)],
-    gpu=[((10_000_001,), F32), ((4096, 4097), BF16)],
+    *[("0", F32), ("1", F32), ("8192", F16), ("2049", BF16), ("3 x 7 x 500", F32)],
+    gpu=[("10000001", F32), ("4096 x 4097", BF16)],
 )
 def test_gelu_matches_float64(shape, dtype, rng):
-    dtype = getattr(torch, dtype)
+    shape, dtype = [int(n) for n in shape.split(" x ")], getattr(torch, dtype)
     n = math.prod(shape)
     check_gelu(*(2 * vector(rng, n, dtype).view(shape) for _ in range(2)))
 
@@ -165,6 +168,7 @@ def test_scale_shift_matches_float64(rows, columns, dtype, rng):
 @pytest.mark.parametrize(
     "scale, shift",
     [((), (1,)), ((37,), (5, 37)), ((5, 1), (1, 37)), ((1, 1), (37,)), ((5, 37), ())],
+    ids=str,
 )
 def test_scale_shift_broadcasts_without_copying(scale, shift, rng):
     name = f"result for a scale of shape {scale} and a shift of shape {shift}"
@@ -234,6 +238,7 @@ def test_addcmul_matches_float64(rows, columns, dtype, rng):
         ((), (1,), (1, 1)),
         ((0, 1), (37,), (1, 1)),
     ],
+    ids=str,
 )
 def test_addcmul_broadcasts_all_three(a, b, c, rng):
     name = f"result for the shapes {a}, {b} and {c}"
@@ -282,5 +287,8 @@ def test_addcmul_when_the_product_overflows_float16(device):
 
 @exercise("addcmul_clamp")
 def test_addcmul_refuses_three_axes(rng):
-    with pytest.raises(ValueError, match="3"):
+    try:
         day09.addcmul_clamp(rng.normal(2, 3, 4), rng.normal(4), rng.normal(4), 0.0, 1.0)
+    except ValueError:
+        return
+    pytest.fail("addcmul_clamp accepted an input of 3 axes without raising a ValueError")

@@ -31,9 +31,19 @@ def close_softmax(actual, x, t=1.0, mask=None, **options):
     close(actual, expected, dtype=x.dtype, terms=max(x.shape[-1], 1), scale=scale, **options)
 
 
+def refused(f, *args, what):
+    """Whether f raises a ValueError, whatever it says."""
+    try:
+        f(*args)
+    except ValueError:
+        return
+    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
+
+
 def assert_one_pass(seen, out):
     """One launch, and no memory beyond the output: an input that is copied first shows here."""
-    assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
+    launches = len(seen.launches)
+    assert launches == 1 or not (launches or out.numel()), f"expected 1 launch, saw {launches}"
     room = out.numel() * out.element_size() + 1024
     assert seen.peak_bytes <= room, (
         f"the output takes {out.numel() * out.element_size()} bytes, but {seen.peak_bytes} were "
@@ -85,7 +95,9 @@ def test_softmax_is_one_launch_without_copies(rng):
 
 @exercise("softmax")
 def test_softmax_keeps_the_row_in_registers(rng):
-    (report,) = compiled(day13.softmax, rng.normal(1, 8192))
+    reports = compiled(day13.softmax, rng.normal(1, 32_768))
+    assert len(reports) == 1, f"expected 1 kernel, saw {[r.kernel for r in reports]}"
+    (report,) = reports
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, (
         f"{report.spill_bytes} bytes a thread do not fit in registers: are there enough warps?"
@@ -111,8 +123,7 @@ def test_softmax_of_nan_and_infinities(rng):
 
 @exercise("softmax")
 def test_softmax_refuses_rows_that_no_block_holds(device):
-    with pytest.raises(ValueError, match="65537"):
-        day13.softmax(torch.zeros(1, 65_537, device=device))
+    refused(day13.softmax, torch.zeros(1, 65_537, device=device), what="65537 columns")
 
 
 @exercise("softmax")
@@ -166,8 +177,7 @@ def test_temperature_extremes(t, rng):
 @exercise("softmax_temperature")
 @pytest.mark.parametrize("t", [0.0, -1.0, float("nan")])
 def test_temperature_must_be_positive(t, device):
-    with pytest.raises(ValueError):
-        day13.softmax_temperature(torch.zeros(2, 3, device=device), t)
+    refused(day13.softmax_temperature, torch.zeros(2, 3, device=device), t, what=f"t={t}")
 
 
 @exercise("softmax_temperature")
@@ -225,7 +235,7 @@ def test_masked_by_negative_logits(rng):
 
 
 @exercise("masked_softmax")
-@pytest.mark.parametrize("shape", [(37,), (1, 37), (3, 1), (1, 1)])
+@pytest.mark.parametrize("shape", [(37,), (1, 37), (3, 1), (1, 1)], ids=str)
 def test_masked_broadcasts_without_copying(shape, rng):
     x, mask = rng.normal(3, 37), rng.boolean(*shape, p=0.7)
     out, seen = watch(day13.masked_softmax, x, mask)
@@ -329,5 +339,4 @@ def test_backward_reads_beyond_int32(rng):
 @exercise("softmax_backward")
 def test_backward_refuses_rows_that_no_block_holds(device):
     y = torch.zeros(1, 65_537, device=device)
-    with pytest.raises(ValueError, match="65537"):
-        day13.softmax_backward(y, y)
+    refused(day13.softmax_backward, y, y, what="65537 columns")

@@ -1,0 +1,154 @@
+"""An exception in words that do not take knowing the test: which was wanted, and for what call."""
+
+from __future__ import annotations
+
+import ast
+import re
+import traceback
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType, TracebackType
+
+_REGEX = re.compile(
+    r"Regex pattern did not match\.\n +Expected regex: (.*)\n +Actual message: (.*)", re.S
+)
+_SHORT = 60
+"""Characters of a value that are worth reading."""
+_OFTEN = 20
+"""A function that stands so often in one traceback calls itself."""
+
+
+def in_words(error: BaseException, tb: TracebackType | None, tests: Path) -> str | None:
+    """What a failing ``pytest.raises`` of the test file ``tests`` says; None for any other error.
+
+    ``tb`` is the traceback on the way to ``error``.
+    """
+    text = str(error)
+    frames = _frames(tb, tests)
+    at = [(block, frame, n) for frame, n in frames if (block := _raises(str(tests), n))]
+    if not at or isinstance(error, RecursionError):
+        return None
+    block, frame, line = at[-1]
+    wanted = _with_article(_wanted(block))
+    call = _call(block, frame, line)
+    if type(error).__name__ == "Failed" and text.startswith("DID NOT RAISE"):
+        return f"{call} is to raise {wanted}: nothing was raised."
+    match = _REGEX.match(text)
+    if match:
+        pattern, said = ast.literal_eval(match[1]), ast.literal_eval(match[2])
+        missing = _literally(pattern)
+        what = f"does not name `{missing}`" if missing else "does not name what it is to name"
+        quoted = f'"{said}"' if said else "nothing"
+        return f"{call} is to raise {wanted}. It does, but the message {what}: it says {quoted}."
+    if isinstance(error, AssertionError) or type(error).__name__ == "Failed":
+        return None
+    name = type(error).__name__
+    return f"{call} is to raise {wanted}. It raises {name}: {text.splitlines()[0] if text else ''}"
+
+
+def what_numpy_met(text: str) -> str:
+    """Numpy's own FloatingPointError in words; "" for another one."""
+    match = re.fullmatch(
+        r"(overflow|underflow|invalid value|divide by zero) encountered in (\w+)", text
+    )
+    if not match:
+        return ""
+    what = match[1].replace("divide", "division")
+    article = "a" if what.startswith("division") else "an"
+    return (
+        f"numpy met {article} {what} in `{match[2]}` on the way: in this test that is an error, "
+        "whatever comes out in the end."
+    )
+
+
+def stand_ins(text: str, tb: TracebackType | None, tests: Path) -> str:
+    """A sentence on each class of the test itself that an error's ``text`` speaks of."""
+    own = {
+        name
+        for frame, _ in _frames(tb, tests)
+        for name, value in frame.f_globals.items()
+        if isinstance(value, type) and value.__module__ == frame.f_globals.get("__name__")
+    }
+    named = [n for n in re.findall(r"\b[A-Z]\w*", text) if n in own]
+    return " ".join(
+        f"`{name}` is a class of the test, which stands for what is passed in there."
+        for name in dict.fromkeys(named)
+    )
+
+
+def circle(tb: TracebackType | None, file: str) -> tuple[list[str], list[tuple[int, str]]]:
+    """Of a RecursionError: the functions of ``file`` that call each other without end, in their
+    order, and the lines (each with its function) at which they do."""
+    frames = [
+        (line, frame.f_code.co_name)
+        for frame, line in traceback.walk_tb(tb)
+        if frame.f_code.co_filename == file
+    ]
+    often = [place for place, n in Counter(frames).most_common() if n >= _OFTEN]
+    names = dict.fromkeys(name for line, name in frames if (line, name) in often)
+    return list(names), [place for place in dict.fromkeys(frames) if place in often]
+
+
+def _frames(tb: TracebackType | None, tests: Path) -> list[tuple[FrameType, int]]:
+    """The frames of the test file, each with its line; the innermost comes last."""
+    return [at for at in traceback.walk_tb(tb) if at[0].f_code.co_filename == str(tests)]
+
+
+@lru_cache(maxsize=4)
+def _blocks(tests: str) -> list[ast.With]:
+    tree = ast.parse(Path(tests).read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.With) and _raising(node)]
+
+
+def _raising(node: ast.With) -> ast.Call | None:
+    for item in node.items:
+        call = item.context_expr
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.raises":
+            return call
+    return None
+
+
+def _raises(tests: str, line: int) -> ast.With | None:
+    """The innermost ``with pytest.raises(...)`` that holds ``line``."""
+    holding = [b for b in _blocks(tests) if b.lineno <= line <= (b.end_lineno or b.lineno)]
+    return max(holding, key=lambda block: block.lineno, default=None)
+
+
+def _wanted(block: ast.With) -> list[str]:
+    call = _raising(block)
+    if call is None or not call.args:
+        return ["an exception"]
+    kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
+    return [ast.unparse(kind).rpartition(".")[2] for kind in kinds]
+
+
+def _with_article(names: list[str]) -> str:
+    return " or ".join(f"{'an' if n[0] in 'AEIOU' else 'a'} {n}" for n in names)
+
+
+def _call(block: ast.With, frame: FrameType, line: int) -> str:
+    """The statement of ``block`` at ``line``, else the first, with what its names hold."""
+    statement = next(
+        (s for s in block.body if s.lineno <= line <= (s.end_lineno or s.lineno)), block.body[0]
+    )
+    text = " ".join(ast.unparse(statement).split())
+    names = dict.fromkeys(node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
+    shown = []
+    for name in names:
+        if name not in frame.f_locals or callable(frame.f_locals[name]):
+            continue
+        try:
+            value = repr(frame.f_locals[name])
+        except Exception:  # an answer's own repr
+            continue
+        if len(value) <= _SHORT and "\n" not in value:
+            shown.append(f"{name} = {value}")
+    return f"`{text}`" + (f" with {', '.join(shown)}" if shown else "")
+
+
+def _literally(pattern: str) -> str:
+    """The text that a pattern looks for, where it is one text."""
+    plain = re.sub(r"^\(\?i\)|\\b|\^|\$$", "", pattern)
+    plain = re.sub(r"\\([^\w])", r"\1", plain)
+    return plain if plain and not re.search(r"[\\\[\](){}*+?|^$]|\.[*+]", plain) else ""

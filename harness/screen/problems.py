@@ -1,0 +1,58 @@
+"""What is wrong as ``file:line: sentence``, a line each, which every editor can read.
+
+``PROBLEMS=1`` in the environment asks for it below each report. VS Code's tasks do; vim reads it
+with ``:set errorformat=%f:%l:\\ %m``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.curriculum import ROOT
+from harness.protocol import DayResult, Failure
+
+# A point that ends a sentence, with the quotes and brackets that close with it: not that of 0.5.
+_SENTENCE = re.compile(r".*?(?<!\be\.g)(?<!\bi\.e)[.?!][)\]`'\"]*(?=\s|$)")
+
+
+def wanted() -> bool:
+    """Whether an editor reads what is printed."""
+    return os.environ.get("PROBLEMS", "").lower() not in ("", "0", "false", "no")
+
+
+def list_problems(result: DayResult, console: Console) -> None:
+    """Print them where an editor reads along: whole lines, however narrow the window is."""
+    for line in problem_lines(result) if wanted() else []:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def problem_lines(result: DayResult) -> list[str]:
+    """What is wrong, the first thing of each line: an answer that is wrong fails many tests."""
+    found = [*result.problems]
+    for exercise in result.exercises:
+        if exercise.status == "wrong":
+            found += [test.failure for test in exercise.failed if test.failure]
+    first: dict[tuple[str, int], str] = {}
+    for failure in found:
+        sentence = first_sentence(failure.message)
+        # what was not tried after a test that did not end says nothing new
+        if failure.file and failure.line and not sentence.startswith("was not tried"):
+            first.setdefault((failure.file, failure.line), f"{_place(failure)}: {sentence}")
+    return [first[place] for place in sorted(first)]
+
+
+def first_sentence(message: str) -> str:
+    """The message's first sentence: a line of it ends one, too."""
+    line = next((line.strip() for line in message.splitlines() if line.strip()), "")
+    match = _SENTENCE.match(line)
+    return match.group() if match else line
+
+
+def _place(failure: Failure) -> str:
+    file = Path(failure.file)
+    name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else str(file)
+    return f"{name}:{failure.line}"

@@ -1,0 +1,81 @@
+"""The line that says what is going on while tests run; the report replaces it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from typing import TextIO
+
+from harness.protocol import Event
+
+PATIENCE = 2.0
+"""Seconds after which the line names the test that takes so long, and counts."""
+
+
+class Progress:
+    """How far a run is, from its events."""
+
+    def __init__(self) -> None:
+        self._total = self._done = 0
+        self._running = self._exercise = ""
+        self._since = time.monotonic()
+        self._lock = threading.Lock()
+
+    def note(self, event: Event) -> None:
+        with self._lock:
+            if event.kind == "collected":
+                self._total = max(self._total, len(event.data["tests"]))
+            elif event.kind == "started":
+                self._running, self._exercise = event.test, event.exercise
+                self._since = time.monotonic()
+            elif event.kind in ("passed", "failed", "skipped"):
+                self._done += 1
+
+    def text(self) -> str:
+        with self._lock:
+            waited = time.monotonic() - self._since
+            counted = f" {self._done}/{self._total}" if self._total else ""
+            if waited < PATIENCE:
+                return f"grading …{counted}"
+            what = f", {self._running} of {self._exercise}" if self._running else ""
+            return f"grading …{counted}{what}, for {waited:.0f} s"
+
+
+class Waiting:
+    """``note`` the run's events; the line is written anew at each, and while none comes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._progress = out, Progress()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._repeat, daemon=True)
+
+    def __enter__(self) -> Waiting:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._out.write("\r\x1b[K")
+        self._out.flush()
+
+    def note(self, event: Event) -> None:
+        self._progress.note(event)
+        self._write()
+
+    def _repeat(self) -> None:
+        while not self._stop.wait(0.5):
+            self._write()
+
+    def _write(self) -> None:
+        width = shutil.get_terminal_size((80, 24)).columns
+        text = self._progress.text()
+        if " for " in text:
+            text += " (Ctrl-C ends it)"
+        if len(text) >= width:
+            text = text[: width - 2] + "…"
+        with self._lock:
+            self._out.write(f"\r\x1b[K{text}")
+            self._out.flush()

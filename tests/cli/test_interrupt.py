@@ -1,0 +1,54 @@
+"""Ctrl-C ends every long command with a word, no traceback and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.terminal import Terminal
+from tests.support.toy import Toy
+
+
+@pytest.mark.parametrize("command", ["verify", "mutate", "mine"])
+@pytest.mark.parametrize("seconds", [0.2, 4.0], ids=["while it starts", "while tests run"])
+def test_ctrl_c(tmp_path: Path, command: str, seconds: float) -> None:
+    toy = Toy(tmp_path / "project")
+    note = tmp_path / "pid"
+    waits = (
+        f"import os, time\n    open({str(note)!r}, 'w').write(str(os.getpid()))\n"
+        "    time.sleep(60)\n    return 2.0 * x"
+    )
+    toy.add_day(1, reference=("return 2.0 * x", waits))
+    toy.run("-m", "harness", "stubs")
+    (toy.track / "day01.py").write_text((toy.track / "solutions/day01.py").read_text())
+    environment = {k: v for k, v in os.environ.items() if k not in ("EX", "TRACK", "DAY", "JOBS")}
+    terminal = Terminal(
+        [sys.executable, "-m", "harness", command, "autodiff"],
+        toy.folder,
+        {**environment, "PYTHONPATH": str(toy.folder)},
+    )
+    try:
+        if seconds > 1:
+            for _ in range(600):
+                if note.exists():
+                    break
+                time.sleep(0.1)
+        time.sleep(min(seconds, 1.0))
+        terminal.press("\x03")
+        terminal.process.wait(30)
+        terminal.drain()
+        assert terminal.process.returncode == 130, terminal.shown
+        assert "Traceback" not in terminal.shown, terminal.shown
+    finally:
+        terminal.close(0.0)
+    if note.exists():
+        pid = int(note.read_text())
+        for _ in range(100):
+            if not os.path.exists(f"/proc/{pid}"):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"process {pid} is still there")

@@ -1,0 +1,108 @@
+"""``make xray``: a row a kernel first, and nothing of what is not written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli.xray import _largest
+from harness.kernels.xray import KernelReport, RecordedLaunch
+from harness.screen.kernels import summary
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def report(**values: object) -> KernelReport:
+    base = {
+        "kernel": "softmax_temperature_kernel", "file": "day13.py", "line": 41, "chip": "sm_90",
+        "specialisation": "", "registers": 38, "loads": {128: 4, 32: 1}, "stores": {16: 2},
+    }  # fmt: skip
+    return KernelReport(**{**base, **values})
+
+
+def launch(elements: int, **values: object) -> RecordedLaunch:
+    base = {
+        "file": "day13.py", "module": "day13", "kernel": "k", "line": 41, "arguments": [],
+        "signature": {}, "constants": [], "attributes": [], "options": {},
+    }  # fmt: skip
+    return RecordedLaunch(**{**base, **values}, elements=elements)
+
+
+def test_a_row_says_what_matters_and_fits_80_columns() -> None:
+    access = {"kind": "store", "contiguous": False}
+    text = summary(
+        [
+            report(spill_bytes=416, shared_bytes=65536, has_dot=True, accesses=[access]),
+            report(chip="sm_80", tensor_core="mma.sync m16n8k16"),
+        ]
+    )
+    assert max(map(len, text.splitlines())) <= 80
+    head, first, second, *rest = text.splitlines()
+    assert head.split()[:3] == ["kernel", "chip", "load/store"]
+    assert first.split()[1:] == ["sm_90", "128/16*", "38", "416", "B", "65.5", "kB", "NOT", "USED"]
+    assert second.split() == ["sm_80", "128/16", "38", "-", "-", "mma"]
+    assert "* not coalesced" in rest[-1]
+
+
+def test_the_largest_launch_of_a_kernel_is_shown_and_not_the_first() -> None:
+    launches = [launch(1), launch(4096), launch(100)]
+    reports = [
+        report(specialisation=f"{one.elements}", chip=chip)
+        for one in launches
+        for chip in ("sm_80", "sm_90")
+    ]
+    assert [(r.chip, r.specialisation) for r in _largest(launches, reports)] == [
+        ("sm_80", "4096"),
+        ("sm_90", "4096"),
+    ]
+
+
+def xray(*arguments: str, **settings: str) -> str:
+    kept = {k: v for k, v in os.environ.items() if k not in ("EX", "V", "IMPL", "COLUMNS")}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "xray", "triton", *arguments],
+        cwd=ROOT, env={**kept, **settings}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def stub_with(folder: Path, *written: str) -> Path:
+    """Day 1 as a learner has it who has written these exercises only."""
+    from harness.cli.learn import answers_alone
+    from harness.curriculum import find_day, generate_stub, read_source, reset_exercise
+
+    day = find_day("triton", 1)
+    text = generate_stub(read_source(day.solution), day.solution)
+    answers = "\n".join(answers_alone(read_source(day.solution).splitlines())) + "\n"
+    for name in written:
+        text = reset_exercise(text, answers, name)
+    (folder / "day01.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_what_is_not_written_is_not_compiled(tmp_path: Path) -> None:
+    from harness.cli.xray import _kernels, _not_written
+    from harness.curriculum import find_day
+
+    class Mine(type(find_day("triton", 1))):
+        file = stub_with(tmp_path, "fill") / "day01.py"
+
+    day = Mine("triton", 1)
+    assert _not_written(day, "") == ["add_one", "scale", "vector_add"]
+    assert _not_written(day, "fill") == []
+    assert _kernels(day, ["add_one"]) == {"add_one_kernel"}
+
+
+def test_the_summary_then_one_exercise_then_everything() -> None:
+    pytest.importorskip("triton")
+    short = xray("1", "--impl", "solution", "--ex", "fill", "--arch", "sm_90")
+    assert "fill_kernel" in short and "occupancy" in short
+    assert short.count("fill_kernel on sm_90") == 1
+    everything = xray("1", "--impl", "solution", "--ex", "fill", "--arch", "sm_90", V="1")
+    assert everything.count("fill_kernel on sm_90") > 1
+    assert len(short.splitlines()) < 30

@@ -1,0 +1,87 @@
+"""In every day that is guarded, what its answers allocate starts as nan, watched or not.
+
+Each exercise of the day's stub is given a first statement that allocates, and where the track
+refuses computation, computes; what it saw is noted in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.curriculum import Day, find_track, generate_stub, read_source
+from harness.protocol import SOLUTION, Request
+from harness.run import run
+from harness.run.warm import Warm
+
+PROBE = '''
+
+def _probe(name):
+    import json as _json
+    import sys as _sys
+    import torch as _torch
+    found = []
+    for kind in (_torch.float32, _torch.float16):
+        found += [v != v for v in _torch.empty(7, dtype=kind).tolist()]
+    try:
+        _torch.ones(3) + 1
+        refused = False
+    except AssertionError as error:
+        refused = "own computation" in str(error)
+    frame, watched = _sys._getframe(), False
+    while frame is not None:
+        watched = watched or frame.f_code.co_filename.endswith("watching.py")
+        frame = frame.f_back
+    with open(NOTES, "a") as file:
+        file.write(_json.dumps([name, watched, all(found), refused]) + "\\\\n")
+
+
+def _probed(name, f):
+    import functools as _functools
+
+    @_functools.wraps(f)
+    def first(*args, **kwargs):
+        _probe(name)
+        return f(*args, **kwargs)
+
+    return first
+
+
+for _name in NAMES:
+    _value = globals()[_name]
+    if isinstance(_value, type):
+        _value.__init__ = _probed(_name, _value.__init__)
+    elif type(_value).__name__ == "function":
+        globals()[_name] = _probed(_name, _value)
+'''.replace("\\\\n", "\\n")
+
+
+@pytest.fixture(scope="module")
+def triton() -> Iterator[Warm]:
+    with Warm("triton", "cpu") as launcher:
+        yield launcher
+
+
+def seen(day: Day, launcher: Warm, folder: Path) -> list[tuple[str, bool, bool, bool]]:
+    notes = folder / "notes"
+    source = read_source(day.solution)
+    head = f"\n\nNOTES, NAMES = {str(notes)!r}, {[e.name for e in day.exercises]!r}\n"
+    (folder / day.file.name).write_text(
+        generate_stub(source, day.solution) + head + PROBE, encoding="utf-8"
+    )
+    run(Request(day.track, day.number, str(folder), SOLUTION, seed=1, device="cpu"), launcher)
+    return [tuple(json.loads(line)) for line in notes.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("day", find_track("triton").days, ids=lambda day: day.key)
+def test_answers_are_guarded_inside_watch_and_outside(
+    day: Day, triton: Warm, tmp_path: Path
+) -> None:
+    calls = seen(day, triton, tmp_path)
+    assert {name for name, *_ in calls} == {e.name for e in day.exercises}
+    assert {watched for _, watched, *_ in calls} == {True, False}
+    assert all(poisoned for _, _, poisoned, _ in calls), [c for c in calls if not c[2]]
+    assert all(refused for *_, refused in calls), [c for c in calls if not c[3]]
