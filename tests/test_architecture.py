@@ -20,8 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("grading", "benching"),
     ("testing",),
     ("kernels", "measure"),
-    ("usage", "setup", "shadows"),
-    ("protocol", "imports", "curriculum"),
+    ("usage", "setup", "shadows", "imports"),
+    ("protocol", "curriculum"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 # What a file of a track may import of the harness, by the folder it is in.
