@@ -68,8 +68,8 @@ def stub_findings(result: DayResult) -> list[str]:
 
 
 def check_bugs(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
-    """A test of its exercise rejects every known bug: on the GPU where there is one, or else, or
-    where the GPU only died of it, on the CPU, whose interpreter sees what a GPU lets pass."""
+    """A test of its exercise rejects every known bug, on the CPU, whose interpreter sees what a GPU
+    lets pass, or on the GPU, where there is one; the first bug is tried on the GPU first."""
     if not day.bugs.exists():
         return []
     found = []
@@ -78,10 +78,12 @@ def check_bugs(day: Day, launcher: Launcher, seed: int, device: str = "auto") ->
         bugs = load_bugs(day.bugs, source).bugs
     except CurriculumError as error:
         return [str(error)]
+    gpu = False
     for bug in bugs:
         with tempfile.TemporaryDirectory(prefix="bug-") as folder:
             write_source(Path(folder) / f"{day.name}.py", apply_bug(source, bug, day.solution))
-            results = _on_both(day, launcher, folder, seed, device, bug.exercise)
+            results = _on_both(day, launcher, folder, seed, device, bug.exercise, gpu)
+        gpu = any(result.device.get("kind") == "cuda" for result in results) or gpu
         where = f"bug {bug.number} ({bug.exercise}, {day.bugs.name}:{bug.line})"
         problems = [result.problems[0] for result in results if result.problems]
         if problems:
@@ -94,20 +96,28 @@ def check_bugs(day: Day, launcher: Launcher, seed: int, device: str = "auto") ->
 
 
 def _on_both(
-    day: Day, launcher: Launcher, folder: str, seed: int, device: str, exercise: str
+    day: Day, launcher: Launcher, folder: str, seed: int, device: str, exercise: str, gpu: bool
 ) -> list[DayResult]:
-    """A wrong answer graded where ``device`` says; unless it is rejected there, on the CPU too."""
+    """A wrong answer graded in one place and, unless a test rejects it there, in the other.
 
-    def graded(launcher: Launcher, device: str) -> DayResult:
-        return _run(
-            day, launcher, folder, seed, device,
+    Where there is known to be a GPU the CPU comes first: starting CUDA costs more than the tests
+    of most bugs, and the interpreter sees more. That the GPU died of it is no rejection.
+    """
+    places = [(launcher, device)]
+    if gpu:
+        places.insert(0, (launcher.on_cpu(), "cpu"))
+    results: list[DayResult] = []
+    while places:
+        where, on = places.pop(0)
+        result = _run(
+            day, where, folder, seed, on,
             prior=SOLUTION, exercise=exercise, first_failure=True,
         )  # fmt: skip
-
-    results = [graded(launcher, device)]
-    rejected = any(t.failure and t.failure.reason != "died" for t in results[0].tests)
-    if results[0].device.get("kind") == "cuda" and not rejected:
-        results.append(graded(launcher.on_cpu(), "cpu"))
+        results.append(result)
+        if any(t.failure and t.failure.reason != "died" for t in result.tests):
+            break
+        if not gpu and len(results) == 1 and result.device.get("kind") == "cuda":
+            places.append((launcher.on_cpu(), "cpu"))
     return results
 
 

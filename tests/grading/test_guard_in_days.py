@@ -17,7 +17,7 @@ from harness.protocol import SOLUTION, Request
 from harness.run import run
 from harness.run.warm import Warm
 
-PROBE = '''
+PROBE = """
 
 def _probe(name):
     import json as _json
@@ -56,7 +56,7 @@ for _name in NAMES:
         _value.__init__ = _probed(_name, _value.__init__)
     elif type(_value).__name__ == "function":
         globals()[_name] = _probed(_name, _value)
-'''.replace("\\\\n", "\\n")
+""".replace("\\\\n", "\\n")
 
 
 @pytest.fixture(scope="module")

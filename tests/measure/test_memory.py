@@ -16,8 +16,9 @@ from harness.measure.memory import Measures, Meter, merge
 
 MB = 10**6
 CPU = Device("cpu", "", "", None, "", 1)
+CORES = os.cpu_count() or 1
 # Linux counts resident pages per core and adds them up once a core has a batch of them.
-SLACK = MB // 2 + 3 * 4096 * max(32, 2 * (os.cpu_count() or 1))
+SLACK = MB // 2 + max(3, min(CORES, 16)) * 4096 * max(32, 2 * CORES)
 
 
 def measured(block, device=CPU) -> Measures:

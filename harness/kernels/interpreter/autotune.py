@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from triton.runtime.autotuner import Autotuner
@@ -53,16 +54,17 @@ def _run(tuner: Any, named: dict[str, Any], args: Any, kwargs: dict[str, Any]) -
         # Timing ends with reset_to_zero's tensors zeroed, once per key.
         if _hooked(tuner):
             tuner.pre_hook({**named, **kwargs, **config.all_kwargs()}, reset_only=True)
-        try:
-            result = _launch(tuner, config, named, args, kwargs)
-        except KernelError as error:
-            if "CompileTimeAssertionFailure" not in error.data.get("error", ""):
-                raise
-            refused = refused or error
-            continue
-        tuner.cache[key] = config
-        tuner.configs_timings = {config: [0.0, 0.0, 0.0]}
-        _check_repeatable(tuner, config, named, kwargs)
+        with launch.repeatable() as again:
+            try:
+                result = _launch(tuner, config, named, args, kwargs)
+            except KernelError as error:
+                if "CompileTimeAssertionFailure" not in error.data.get("error", ""):
+                    raise
+                refused = refused or error
+                continue
+            tuner.cache[key] = config
+            tuner.configs_timings = {config: [0.0, 0.0, 0.0]}
+            _check_repeatable(tuner, config, named, kwargs, again)
         return result
     if refused is not None:
         raise refused
@@ -91,7 +93,9 @@ def _launch(
     return tuner.fn.run(*args, **kwargs, **config.all_kwargs())
 
 
-def _check_repeatable(tuner: Any, config: Any, named: dict[str, Any], kwargs: Any) -> None:
+def _check_repeatable(
+    tuner: Any, config: Any, named: dict[str, Any], kwargs: Any, again: Callable[[], bool]
+) -> None:
     """Timing runs the kernel many times: what it updates in place must be put back each time.
     Where it reads what it later writes, it is run once more, and must give the same."""
     if tuner.user_defined_pre_hook or config.pre_hook is not None:
@@ -108,7 +112,7 @@ def _check_repeatable(tuner: Any, config: Any, named: dict[str, Any], kwargs: An
     try:
         for name in tuner.reset_to_zero:
             every[name].zero_()
-        same = launch.again()
+        same = again()
         different = [
             name
             for name in suspects

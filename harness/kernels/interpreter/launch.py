@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -80,19 +82,33 @@ def run(
         original.untyped_storage().copy_(copy.untyped_storage())
     if noted:
         report.note(launch)
-        _last[:] = [lambda: run(kernel, args, kwargs, grid, checked, noted=False)]
+        if _kept is not None:
+            _kept[:] = [lambda: run(kernel, args, kwargs, grid, checked, noted=False)]
 
 
-_last: list[Any] = []
+_kept: list[Callable[[], None]] | None = None
+"""The last launch with its arguments, while somebody may want it again: it keeps tensors alive."""
 
 
-def again() -> bool:
-    """Runs the last launch once more; False if it fails now."""
+@contextlib.contextmanager
+def repeatable() -> Iterator[Callable[[], bool]]:
+    """Gives a function that runs the block's last launch once more; False if it fails now."""
+    global _kept
+    before, _kept = _kept, []
+    kept = _kept
+
+    def again() -> bool:
+        try:
+            kept[-1]()
+        except KernelError:
+            return False
+        return True
+
     try:
-        _last[0]()
-    except KernelError:
-        return False
-    return True
+        yield again
+    finally:
+        _kept = before
+        kept.clear()
 
 
 def _complete(error: KernelError, launch: Launch) -> KernelError:
