@@ -228,16 +228,21 @@ def test_the_gpu_job_runs_all_and_fails_for_a_reason(
         (tmp_path / ".harness/gpu/last.json").write_text("{}")
     body = (
         f'echo "$DEVICE $*" >> {tmp_path}/asked\n'
-        f'case "$*" in *verify) exit {verify};; *--compare*) exit {compare};;'
-        f" *test_on_gpu.py) exit {timers};;"
+        f'case "$*" in *tests/content*) exit {verify};; *--compare*) exit {compare};;'
+        f" *test_on_gpu.py*) exit {timers};; *_workers*) echo 3;;"
         " *--output*) touch .harness/gpu/bench.json;; esac"
     )
     program(tmp_path, "python", body)
     done = run(tmp_path, "bash", f"{tmp_path}/ci/gpu.sh", PYTHON=f"{tmp_path}/python")
     assert done.returncode == expected, done.stderr
     commands = asked(tmp_path)
-    assert commands.pop(1) == "cuda -m pytest -q tests/bench/test_on_gpu.py"
-    assert all(line.startswith("cuda -m harness ") for line in commands)
-    assert [line.split()[3] for line in commands[:3]] == ["doctor", "verify", "bench"]
-    assert len(commands) == (4 if last else 3)
+    assert all(line.startswith("cuda ") for line in commands), "DEVICE=cuda for all of them"
+    stages = [line.split(maxsplit=1)[1] for line in commands if " -c " not in line]
+    assert stages[0] == "-m harness doctor"
+    assert stages[1].startswith("-m pytest -q -n 3 "), "days by several workers"
+    assert stages[1].endswith("tests/content tests/gpu")
+    assert "tests/bench/test_on_gpu.py" in stages[2] and " -n " not in stages[2], "times alone"
+    assert stages[3].startswith("-m harness bench ")
+    assert len(stages) == (5 if last else 4)
     assert (tmp_path / ".harness/gpu/verify.txt").exists()
+    assert "verify: " in (tmp_path / ".harness/gpu/times.txt").read_text()
