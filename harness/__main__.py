@@ -25,6 +25,10 @@ if _said:
     print(_said, file=sys.stderr)
     sys.exit(3)
 
-from harness.cli import main  # noqa: E402
+try:
+    from harness.cli import main
 
-main()
+    main()
+except KeyboardInterrupt:  # before the commands are there to say it themselves
+    print("stopped", file=sys.stderr)
+    sys.exit(130)

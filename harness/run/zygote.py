@@ -33,11 +33,11 @@ def warm_up(track: str, device: str) -> None:
     import hypothesis  # noqa: F401
     import numpy  # noqa: F401
     import pytest  # noqa: F401
+    import torch  # noqa: F401
 
     if track == "pytorch":
         # Compiling, gradcheck and the optimisers import it at their first use: 2 to 8 s each run.
-        pass
-
+        importlib.import_module("torch._dynamo")
     import harness.testing  # noqa: F401
     from harness.grading import plugin
     from harness.measure.device import remember_device
