@@ -94,8 +94,8 @@ def test_copies_of_known_traffic() -> None:
 
 
 def test_cold_means_that_the_cache_holds_nothing() -> None:
-    """A sum over a quarter of the L2 cache is faster where the inputs may stay there: by a seventh on
-    an H200, whose memory is nearly as fast as its cache; the figures are good to 1 %."""
+    """A sum over a quarter of the L2 cache is faster where the inputs may stay there: by an
+    eighth on an H200, whose memory is nearly as fast as its cache; figures are good to 1 %."""
     elements = l2_bytes() // 16
     calls = {"sum": lambda x: x.sum()}
     cold = median(timed(calls, elements, count=2)["sum"])
