@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import Counter
 from typing import Any
 
@@ -14,6 +15,11 @@ if not any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/dxg")):
 
 # Python's cache of compiled files is on for learners, and so it is for what the tests start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# `nohup make test-all &` and a shell's background jobs ignore Ctrl-C, and what they start inherits
+# that; the tests press it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure() -> None:

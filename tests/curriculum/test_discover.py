@@ -49,7 +49,7 @@ def test_a_day_is_found_however_it_is_written(root: Path, number: int | str) -> 
     ("track", "number", "says"),
     [
         ("pebble", "x", "DAY=x is not a number: pebble has days 1-3, 7"),
-        ("pebble", "-1", "DAY=-1 is not a number: pebble has days 1-3, 7"),
+        ("pebble", "-1", "there is no day -1 in pebble: it has days 1-3, 7"),
         ("pebble", "1.5", "DAY=1.5 is not a number: pebble has days 1-3, 7"),
         ("pebble", "", "DAY= is not a number: pebble has days 1-3, 7"),
         ("pebble", "²", "DAY=² is not a number: pebble has days 1-3, 7"),

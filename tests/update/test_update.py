@@ -106,7 +106,7 @@ def test_a_dry_run_says_and_changes_nothing(upstream, clone, way) -> None:
     said = clone.harness("update", CHECK="1")
     assert "would bring" in said
     assert "new day       autodiff 3: Toys 3" in said
-    assert "What is new:\n  a version\n" in said
+    assert "What is new:\n  other words\n" in said
     assert (f"merged        {DAY}" in said) == (way is not untouched)
     assert (clone.everything(), clone.head(), clone.status()) == (before, head, status)
 
@@ -240,7 +240,7 @@ def test_answers_and_progress_follow_a_day_that_gets_another_number(upstream, cl
     assert "# second" in clone.file(3).read_text()
     days = json.loads(clone.harness("progress", "--json"))["tracks"]["autodiff"]
     assert [day["level"] for day in days] == [0, 2, 0]
-    assert "double, hint 2 of" in clone.harness("hint", "autodiff", "3")
+    assert "double, hint 3 of" in clone.harness("hint", "autodiff", "3")
     clone.harness("update", "--undo")
     before["PROGRESS.md"] = clone.everything().get("PROGRESS.md", b"")
     assert {k: v for k, v in clone.everything().items() if k != "PROGRESS.md"} == {

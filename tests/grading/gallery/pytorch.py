@@ -22,6 +22,7 @@ WRONG = [
     Wrong(
         "a momentum of 0.0 is taken for None", TWELVE, "BatchNorm2d",
         (("if self.momentum is not None:", "if self.momentum:"),),
+        cause="momentum=0.0 is taken for None",
         never=("weighs the old value", "nine tenths", "unbiased"),
     ),
     Wrong(
