@@ -206,7 +206,7 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "A sum of two pointers means nothing: one of them should be an offset.",
     ),
     (
-        r"invalid operands of type pointer\S* and \S*(float|fp|bf)\d+",
+        r"invalid operands of type pointer\S* and (?!pointer)\S*(float|fp|bf)\d+",
         "A pointer takes integer offsets only, and this one is a float: divide with `//`, not `/`.",
     ),
     (

@@ -25,8 +25,9 @@ def read_back(launch: Launch, region: Region, place: Array, bad: Array, access: 
         "race",
         f"reads element {element} of `{region.name}` in program {tuple_text(launch.program)}, "
         f"which another thread of the same program has written ({count(number, 'such element')}). "
-        "The threads of a program do not wait for each other: what is read may be the old value. "
-        "A tl.debug_barrier() between the write and the read makes them wait.",
+        "The threads of a program do not wait for each other: what is read may be the old value or "
+        "the new one. For the old one read before the write; for the new one a tl.debug_barrier() "
+        "between the two makes them wait.",
         access,
         region.name,
         element=element,
