@@ -111,6 +111,8 @@ def _products(
         multiply = torch._int_mm if name == "int8" else torch.mm
         spread = 20.0 if name == "int8" else 1.0  # int8 must not be all zeros: zeros run faster
         a, b = (torch.randn(n, n, device=device).mul_(spread).to(dtype) for _ in range(2))
+        if name == "int8":
+            b = b.t()  # the only layout for which tensor cores take whole numbers
         torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
         try:
             rates[name] = best_rate(timer, multiply, [(a, b)] * 2, 2.0 * n**3, rounds)

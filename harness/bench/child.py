@@ -134,10 +134,13 @@ def make_setting(request: BenchRequest, device: Device, gate: Any, guard: Any) -
     from harness.bench.timer import QUICK, Budget
 
     clock, on_gpu = RealClock(), device.kind == "cuda"
-    if on_gpu:
-        limits, cache = ceilings.measure_cuda(request.quick, clock), cuda.l2_bytes()
+    cache = cuda.l2_bytes() if on_gpu else cpu.last_level_cache()
+    if request.ceilings is not None:
+        limits = ceilings.Ceilings(**request.ceilings)
+    elif on_gpu:
+        limits = ceilings.measure_cuda(request.quick, clock)
     else:
-        limits, cache = ceilings.measure_cpu(request.quick, clock), cpu.last_level_cache()
+        limits = ceilings.measure_cpu(request.quick, clock)
 
     def stopwatch(cold: bool, pool_bytes: int) -> Any:
         if on_gpu:

@@ -77,10 +77,17 @@ def run_bench(
     )
     if len(days) > 1:
         console.print(_how_long(days, quick, root), markup=False)
+    # A quick run asks once what the machine can do, a thorough one beside every day.
+    ceilings: dict[str, dict[str, Any]] = {}
     for one in days:
         started = time.monotonic()
-        request = BenchRequest(one.track, one.number, impl, str(root), names, quick, seed, threads)
+        kind = "cpu" if one.track == "autodiff" else "chosen"
+        request = BenchRequest(
+            one.track, one.number, impl, str(root), names, quick, seed, threads, ceilings.get(kind)
+        )
         result = _run(request, report, console, root)
+        if quick and result.ceilings:
+            ceilings[kind] = result.ceilings
         result.seconds = time.monotonic() - started
         report.days.append(result)
         show(result, console)

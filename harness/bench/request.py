@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """Measure one day. ``fd`` is the descriptor that the answer goes to; seed 0 draws one."""
+    """Measure one day. ``fd`` is the descriptor that the answer goes to; seed 0 draws one.
+
+    ``ceilings``: what an earlier day of this run found that the machine can do; None: measure it.
+    """
 
     track: str
     day: int
@@ -17,4 +21,5 @@ class BenchRequest:
     quick: bool = False
     seed: int = 0
     threads: int = 1
+    ceilings: dict[str, Any] | None = None
     fd: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from pathlib import Path
 
 from harness.bench import run_bench
 from harness.bench.command import benched_days
@@ -14,6 +15,9 @@ from harness.progress import ProgressError, Store
 from harness.protocol import LEARNER
 from harness.usage import Usage
 
+ALONE = "none"
+"""As AGAINST: no peers, only yours and the reference."""
+
 
 def bench_days(
     track: str, number: str, against: str, quick: bool, compare: str, impl: str, output: str
@@ -23,7 +27,11 @@ def bench_days(
     day = find_day(track, number).number if number else None
     if track and not number:
         find_track(track)
-    _check_peers(track, day, against)
+    alone = against.strip() == ALONE
+    if not alone:
+        _check_peers(track, day, against)
+    if output and Path(output).is_dir():
+        raise Usage(f"OUT={output} is a folder: name the file to write, OUT={output}/bench.json")
 
     def keep_medal(done: DayBench) -> None:
         if impl == LEARNER and done.medal:
@@ -35,7 +43,7 @@ def bench_days(
     return run_bench(
         track or None,
         day,
-        against or None,
+        [] if alone else against or None,
         quick,
         output or None,
         compare or None,

@@ -1,6 +1,7 @@
 """The whole way: a small tree of days, a child process, exit code, files."""
 
 import re
+import shutil
 import sys
 import textwrap
 import types
@@ -110,6 +111,20 @@ def test_a_run_from_the_command_to_the_files(tree):
         assert figures[name].correct
         assert figures[name].peak_bytes >= 8000
     assert day.medal in ("bronze", "gold")
+
+
+def test_a_quick_run_asks_once_what_the_machine_can_do(tree):
+    part = tree / "tracks" / "autodiff"
+    for first in ("day01.py", "solutions/day01.py", "benches/bench_day01.py"):
+        shutil.copy(part / first, part / first.replace("day01", "day02"))
+    days = []
+    code, out = bench(tree, "autodiff", quick=True, against=[], on_day=days.append)
+    assert code == 0, out
+    assert [day.day for day in days] == [1, 2]
+    assert days[0].ceilings == days[1].ceilings
+    # Without peers: yours and the reference.
+    (case,) = days[1].benches[0].cases
+    assert [figure.contender for figure in case.figures] == ["yours", "reference"]
 
 
 def test_a_day_that_kills_its_process_is_a_failure_in_words(tree):
