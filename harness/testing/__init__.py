@@ -12,11 +12,14 @@
 The fixtures ``device`` and ``rng`` come from the pytest plugin ``harness.grading.plugin``.
 """
 
+from harness.testing.again import again
 from harness.testing.close import Mismatch, close
 from harness.testing.layouts import far_apart, layouts
 from harness.testing.marks import exercise, shapes
+from harness.testing.refused import refused
 from harness.testing.rng import ArrayRng, TensorRng
 from harness.testing.watching import Launch, Seen, watch
+from harness.testing.widths import why_narrow
 
 __all__ = [
     "ArrayRng",
@@ -24,13 +27,16 @@ __all__ = [
     "Mismatch",
     "Seen",
     "TensorRng",
+    "again",
     "close",
     "compiled",
     "exercise",
     "far_apart",
     "layouts",
+    "refused",
     "shapes",
     "watch",
+    "why_narrow",
 ]
 
 

@@ -175,7 +175,7 @@ def _number(c: complex | float, digits: int = 4) -> str:
     short = f"{c:.{digits}g}"
     if short == "1" and c != 1 and digits < 12:
         return _number(c, digits + 1)
-    if abs(float(short) - c) > 1e-6 * abs(c):  # 1/3 says more than 0.3333
+    if abs(c) < 1e6 and abs(float(short) - c) > 1e-6 * abs(c):  # 1/3 says more than 0.3333
         fraction = Fraction(c).limit_denominator(64)
         if abs(float(fraction) - c) < 1e-6 * abs(c):
             return str(fraction)
@@ -240,6 +240,11 @@ def _all_nan(case: _Case) -> Pattern | None:
         return None
     if any(np.isnan(x).any() for x in case.inputs):
         return Pattern("all nan", "every value is nan; the input holds nan in places only.")
+    right = int(np.isnan(case.want).sum())
+    if right:
+        return Pattern(
+            "all nan", f"every value is nan, and only {right} of {case.want.size} should be."
+        )
     return Pattern(
         "all nan",
         "every value is nan, as 0 / 0, inf - inf and what was never written are.",
