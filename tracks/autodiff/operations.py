@@ -33,13 +33,12 @@ from tracks.autodiff.day22 import (
     to,
 )
 
-BARE = day21.Tensor(0.0)
-
 
 def bare(array: np.ndarray, requires_grad: bool = False) -> day21.Tensor:
     """A tensor of week 3 on the array itself."""
-    x = BARE._result(array, (), "", tuple)
-    x.requires_grad = requires_grad
+    x = day21.Tensor.__new__(day21.Tensor)
+    x.data, x.requires_grad, x.grad = array, requires_grad, None
+    x.parents, x.op, x._backward = (), "", None
     return x
 
 
@@ -75,9 +74,19 @@ def constant(like: Tensor, array: Any) -> Tensor:
 
 
 def spread(grad: Tensor, shape: Shape, axes: Sequence[int]) -> Tensor:
-    """What ``unreduce`` was for arrays: one element for all along ``axes``, read as ``shape``."""
-    kept = [1 if i in axes else n for i, n in enumerate(shape)]
-    return grad.reshape(kept).expand(shape)
+    """``unreduce`` with Tensors: one element for all along ``axes``, read as ``shape``."""
+    return Spread.apply(grad, shape=shape, axes=axes)
+
+
+class Spread(Function):
+    @staticmethod
+    def forward(ctx: Any, x: np.ndarray, shape: Shape, axes: Sequence[int]) -> np.ndarray:
+        ctx.shape, ctx.axes = x.shape, axes
+        return day18.unreduce(x, shape, axes)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return reshape(sum(grad, ctx.axes) if ctx.axes else grad, ctx.shape)
 
 
 # -- shapes ------------------------------------------------------------------------------------
@@ -121,11 +130,11 @@ class Reshape(Function):
     @staticmethod
     def forward(ctx: Any, x: np.ndarray, by: Callable[..., Any], to: Any) -> np.ndarray:
         ctx.shape = x.shape
-        return forward_of(by, x, to)
+        return x.reshape(to) if by is np.reshape else forward_of(by, x, to)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return reshape(grad, ctx.shape)
+        return Reshape.apply(grad, by=np.reshape, to=ctx.shape)  # which is known to fit
 
 
 class Expand(Function):

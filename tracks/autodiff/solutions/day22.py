@@ -84,12 +84,13 @@ class Context:
 
     __slots__ = (
         "__dict__", "edges", "function", "inputs", "materialize", "needs_input_grad", "outputs",
-        "saved", "tensor",
+        "saved", "taken", "tensor",
     )  # fmt: skip
 
     def __init__(self, function: Any, args: Sequence[Any], tensor: type[Tensor]) -> None:
         self.function, self.tensor = function, tensor
-        self.inputs: Any = args  # until the results are there
+        self.inputs: Any = args  # until the results are there, as well as what forward took
+        self.taken: Sequence[Any] = ()
         self.edges: Sequence[Edge | None] = ()
         self.needs_input_grad = [False] * len(args)
         self.outputs: Sequence[tuple[Shape, np.dtype]] = ()
@@ -110,6 +111,7 @@ class Context:
         found = [a.data if isinstance(a, Tensor) else a for a in self.inputs]
         if self.edges and len(found) > 1 and len(set(map(id, found))) < len(found):
             found = [a.view() if isinstance(a, np.ndarray) else a for a in found]
+        self.taken = found
         return found
 
     def save_for_backward(self, *arrays: np.ndarray | None) -> None:
@@ -132,7 +134,7 @@ class Context:
         """Called by ``apply`` at its end, with what forward gave and the Tensors made of it."""
         if self.edges:
             self.outputs = [(r.data.shape, r.data.dtype) for r in results]
-        self.inputs = ()
+        self.inputs = self.taken = ()
 
     def release(self) -> None:
         """Called when the backward has run and is not to run again. Tomorrow it frees memory."""
@@ -143,33 +145,34 @@ class Context:
         ``grads`` are Tensors, or None where nothing arrived. ValueError, naming the operation, if
         backward gives more or fewer shares than there are arguments, or one of another shape.
         """
-        given = [self._gradient(i, g) for i, g in enumerate(grads)]
+        given = [
+            g if g is not None and g.data.dtype == dtype else self._gradient(g, shape, dtype)
+            for g, (shape, dtype) in zip(grads, self.outputs, strict=True)
+        ]
         shares = self.function.backward(self, *given)
         shares = list(shares) if isinstance(shares, (tuple, list)) else [shares]
         if len(shares) != len(self.edges):
             raise ValueError(
                 f"{self.op}: backward gave {len(shares)} shares for {len(self.edges)} arguments"
             )
-        for i, (share, edge) in enumerate(zip(shares, self.edges, strict=True)):
+        for i, edge in enumerate(self.edges):
             if edge is None:
                 shares[i] = None
-            elif share is not None:
+            elif shares[i] is not None:
                 node, index = edge
-                shape = node.shape if isinstance(node, Tensor) else node.outputs[index][0]
-                if share.shape != shape:
+                there = node.outputs[index][0] if isinstance(node, Context) else node.data.shape
+                if shares[i].data.shape != there:
                     raise ValueError(
-                        f"{self.op}: a share of {share.shape} for argument {i} of {shape}"
+                        f"{self.op}: a share of {shares[i].shape} for argument {i} of {there}"
                     )
         return shares
 
-    def _gradient(self, index: int, grad: Any) -> Any:
-        """What arrived at a result, in the result's dtype."""
-        shape, dtype = self.outputs[index]
-        if grad is None:
-            if not self.materialize:
-                return None
-            return self.tensor._made(np.broadcast_to(np.zeros((), dtype), shape))
-        return grad if grad.data.dtype == dtype else to(grad, dtype)
+    def _gradient(self, grad: Any, shape: Shape, dtype: np.dtype) -> Any:
+        """What backward gets in the place of None, or of a gradient of another dtype."""
+        if grad is not None:
+            return to(grad, dtype)
+        zero = np.broadcast_to(np.zeros((), dtype), shape)
+        return self.tensor._made(zero) if self.materialize else None
 
     @property
     def op(self) -> str:
@@ -462,9 +465,10 @@ def operands(what: str, a: Any, b: Any, floats: bool = False) -> tuple[Tensor, T
     """
     if isinstance(a, Tensor) and a.data.dtype.kind == "f":  # what there is most of goes first
         x = a.data
-        if isinstance(b, Tensor) and b.data.dtype == x.dtype and b.data.shape == x.shape:
-            return a, b
-        if type(b) in (int, float):
+        if isinstance(b, Tensor) and b.data.dtype == x.dtype:
+            if b.data.shape in (x.shape, ()):
+                return a, b
+        elif type(b) in (int, float):
             return a, a._made(np.asarray(b, x.dtype))
     made = day17.pair(what, a, b, floats)
     dtype = made.x.dtype
