@@ -61,20 +61,10 @@ class Context(day22.Context):
     - ``Result(array, index)``, if it is a result, of which only the array is held
     - a Tensor without a node for any other array, and None for None
 
-    and it is empty if no argument needs a gradient: nobody will ask.
+    and it is empty if no argument needs a gradient: nobody will ask. Once released it is None.
     """
 
-    __slots__ = ("freed", "taken")
-
-    def __init__(self, function: Any, args: Sequence[Any], tensor: type[Tensor]) -> None:
-        super().__init__(function, args, tensor)
-        self.freed = False
-        self.taken: list[Any] = []
-
-    def arrays(self) -> list[Any]:
-        """As before; ``taken`` keeps them until ``finish``."""
-        self.taken = super().arrays()
-        return self.taken
+    __slots__ = ()
 
     def keep(self, array: Any, found: Sequence[Any], results: Sequence[Any]) -> Any:
         """What stands for ``array`` in ``saved``; see above.
@@ -90,10 +80,9 @@ class Context(day22.Context):
     def finish(self, found: Sequence[Any], results: Sequence[Any]) -> None:
         """Replace each saved array by what stands for it, or all of them by nothing.
 
-        Afterwards ``taken`` is empty, and ``super().finish`` has been called, which lets go of
-        ``inputs``.
+        ``super().finish`` does the rest: it lets go of ``inputs`` and ``taken``.
         """
-        # TODO: keep each; empty; super.
+        # TODO: keep each; super.
         # HINT: which attribute says whether anybody will ask for what was saved?
         raise NotImplementedError("Context.finish")
 
@@ -114,7 +103,7 @@ class Context(day22.Context):
 
         A node that saved nothing can run again, as in torch: there is nothing that it lacks.
         """
-        # TODO: forget, and remember that you forgot.
+        # TODO: forget, and let it be known that you forgot.
         # HINT: what does the backward of a sum need, and is that freed?
         raise NotImplementedError("Context.release")
 

@@ -61,20 +61,10 @@ class Context(day22.Context):
     - ``Result(array, index)``, if it is a result, of which only the array is held
     - a Tensor without a node for any other array, and None for None
 
-    and it is empty if no argument needs a gradient: nobody will ask.
+    and it is empty if no argument needs a gradient: nobody will ask. Once released it is None.
     """
 
-    __slots__ = ("freed", "taken")
-
-    def __init__(self, function: Any, args: Sequence[Any], tensor: type[Tensor]) -> None:
-        super().__init__(function, args, tensor)
-        self.freed = False
-        self.taken: list[Any] = []
-
-    def arrays(self) -> list[Any]:
-        """As before; ``taken`` keeps them until ``finish``."""
-        self.taken = super().arrays()
-        return self.taken
+    __slots__ = ()
 
     def keep(self, array: Any, found: Sequence[Any], results: Sequence[Any]) -> Any:
         """What stands for ``array`` in ``saved``; see above.
@@ -102,17 +92,15 @@ class Context(day22.Context):
     def finish(self, found: Sequence[Any], results: Sequence[Any]) -> None:
         """Replace each saved array by what stands for it, or all of them by nothing.
 
-        Afterwards ``taken`` is empty, and ``super().finish`` has been called, which lets go of
-        ``inputs``.
+        ``super().finish`` does the rest: it lets go of ``inputs`` and ``taken``.
         """
-        # TODO: keep each; empty; super.
+        # TODO: keep each; super.
         # HINT: which attribute says whether anybody will ask for what was saved?
         ### BEGIN SOLUTION
         # HINT: any(self.needs_input_grad) decides; else saved = ().
-        # HINT: keep needs inputs: call super().finish(found, results) last.
+        # HINT: keep needs both of them: call super().finish(found, results) last.
         wanted = self.saved if any(self.needs_input_grad) else ()
         self.saved = [self.keep(array, found, results) for array in wanted]
-        self.taken = []
         super().finish(found, results)
         ### END SOLUTION
 
@@ -129,7 +117,7 @@ class Context(day22.Context):
         ### BEGIN SOLUTION
         # HINT: isinstance(kept, Result) tells them.
         # HINT: self.tensor._made(kept.data, self, kept.index), for floats; integers have no node.
-        if self.freed:
+        if self.saved is None:
             raise RuntimeError(
                 f"{self.op}: what was saved is freed: a backward has been here before. "
                 "Call that one with retain_graph=True, or run forward again"
@@ -148,13 +136,13 @@ class Context(day22.Context):
 
         A node that saved nothing can run again, as in torch: there is nothing that it lacks.
         """
-        # TODO: forget, and remember that you forgot.
+        # TODO: forget, and let it be known that you forgot.
         # HINT: what does the backward of a sum need, and is that freed?
         ### BEGIN SOLUTION
         # HINT: only if something was saved.
-        # HINT: self.saved, self.freed = (), True
+        # HINT: saved is a list until then, and None afterwards.
         if self.saved:
-            self.saved, self.freed = (), True
+            self.saved = None
         ### END SOLUTION
 
 
@@ -182,14 +170,15 @@ def saved_bytes(*roots: day22.Tensor) -> int:
     # TODO: find all nodes, all arrays, and the owner of each.
     # HINT: what is a good key for "this memory has been counted"?
     ### BEGIN SOLUTION
-    # HINT: topological_order(root.node) has leaves in it too: nodes are what has ``saved``.
+    # HINT: topological_order(root.node) has leaves in it too: nodes are what has ``saved``, which
+    # is None where it was released.
     # HINT: a dict from id(owner(kept.data)) to its nbytes, summed at the end.
     counted: dict[int, int] = {}
     for root in roots:
         if root.node is None:
             continue
         for node in topological_order(root.node):
-            for kept in getattr(node, "saved", ()):
+            for kept in getattr(node, "saved", None) or ():
                 if kept is not None:
                     memory = owner(kept.data)
                     counted[id(memory)] = memory.nbytes
