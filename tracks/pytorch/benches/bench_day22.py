@@ -1,0 +1,53 @@
+"""Writing with a cache, beside writing without: the longer the text, the further apart."""
+
+from typing import Any
+
+import torch
+
+from harness.benching import Case, Contender, Problem, bench, goal
+from tracks.pytorch.day21 import GPT, greedy_decode
+
+VOCAB, PROMPT = 256, 8
+
+
+# Without a cache, step t computes t positions: quadratic in all. With it every position is computed
+# once, at the price of steps that are small: on a small model what a step costs whatever its size
+# hides the difference at first. The unit is time, since the two do not do the same work.
+@bench(
+    "generate",
+    unit="time",
+    cases=[Case(new=n, dim=768, depth=6) for n in (64, 256, 1016)],
+    cpu_cases=[Case(new=n, dim=128, depth=2) for n in (16, 64, 248)],
+    goals=[goal(at_most=0.6, of="uncached", new=range(200, 2000))],
+)
+def generate(case: Case) -> Problem:
+    new, dim, depth = case.new, case.dim, case.depth
+    torch.manual_seed(0)
+    # float64, so that no token is decided by rounding: one that differs changes all that follow.
+    model = GPT(VOCAB, PROMPT + new, dim, depth, heads=dim // 32).double().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() > 1:
+                p.mul_(8.0)  # scores that differ
+
+    def uncached(prompt: torch.Tensor) -> torch.Tensor:
+        return greedy_decode(model.to(prompt.device), prompt[None], new)[0, PROMPT:]
+
+    def placed(prompt: torch.Tensor) -> tuple[torch.Tensor]:
+        model.to(prompt.device)
+        return (prompt,)
+
+    def ours(day: Any) -> Contender:
+        def call(prompt: torch.Tensor) -> torch.Tensor:
+            return torch.cat(list(day.generate(model, [prompt], new)))
+
+        return Contender(call, prepare=placed)
+
+    return Problem(
+        inputs=lambda rng: (rng.integers(0, VOCAB, PROMPT),),
+        oracle=uncached,
+        tolerance={},
+        ours=ours,
+        peers={"uncached": Contender(uncached, prepare=placed)},
+        compile=False,
+    )
