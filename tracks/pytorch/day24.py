@@ -68,9 +68,10 @@ class MultiQueryAttention(GroupedQueryAttention):
 class RingCache:
     """The keys and values of the last ``window`` tokens of one layer, in a buffer of that size.
 
-    ``keys`` and ``values`` are tensors (batch, heads, window, head_dim), made once; token t stands
-    in slot t % window, where it overwrites token t - window. ``length`` says how many tokens have
-    come so far, ``window`` how many are seen: a token and the window - 1 before it.
+    ``keys`` and ``values`` are tensors (batch, heads, window, head_dim), zeros at first and made
+    once; token t stands in slot t % window, where it overwrites token t - window. ``length`` says
+    how many tokens have come so far, ``window`` how many are seen: a token and the window - 1
+    before it.
 
     ``append`` and ``mask`` are used as day 22's: its CachedAttention takes a RingCache as it is.
 
@@ -93,8 +94,8 @@ class RingCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
-        # TODO: check; two tensors of zeros; the numbers.
-        # HINT: what will mask have to know about the last append?
+        # TODO: check; two tensors of zeros; two numbers.
+        # HINT: how large does the buffer get when the text is ten times as long as the window?
         raise NotImplementedError("RingCache.__init__")
 
     def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,7 +111,8 @@ class RingCache:
         or v of another shape or dtype is a ValueError (day 22's check_new) and changes nothing.
         """
         # TODO: check; one token: write, view; several: fetch the old, join the new, write the last.
-        # HINT: with a chunk of 3 and a window of 4, which tokens do the three queries see?
+        # HINT: with a chunk of 3 and a window of 4, which tokens do the three queries see? And what
+        # will mask have to know about them?
         raise NotImplementedError("RingCache.append")
 
     def mask(self) -> torch.Tensor | None:
@@ -157,10 +159,10 @@ def sliding_window_attention(
 class SinkCache:
     """The first ``sinks`` tokens for ever, and the last ``window`` tokens (Xiao et al. 2023).
 
-    ``keys`` and ``values`` are tensors (batch, heads, sinks + window, head_dim), made once. The
-    first ``sinks`` tokens have the first slots; behind them is a ring: token t ≥ sinks stands in
-    slot sinks + (t - sinks) % window. ``length`` says how many tokens have come so far; ``sinks``
-    and ``window`` are attributes.
+    ``keys`` and ``values`` are tensors (batch, heads, sinks + window, head_dim), zeros at first and
+    made once. The first ``sinks`` tokens have the first slots; behind them is a ring: token
+    t ≥ sinks stands in slot sinks + (t - sinks) % window. ``length`` says how many tokens have come
+    so far; ``sinks`` and ``window`` are attributes.
 
     Keys are kept as they come, before any rotation, since their position changes with time.
 

@@ -72,9 +72,10 @@ class MultiQueryAttention(GroupedQueryAttention):
 class RingCache:
     """The keys and values of the last ``window`` tokens of one layer, in a buffer of that size.
 
-    ``keys`` and ``values`` are tensors (batch, heads, window, head_dim), made once; token t stands
-    in slot t % window, where it overwrites token t - window. ``length`` says how many tokens have
-    come so far, ``window`` how many are seen: a token and the window - 1 before it.
+    ``keys`` and ``values`` are tensors (batch, heads, window, head_dim), zeros at first and made
+    once; token t stands in slot t % window, where it overwrites token t - window. ``length`` says
+    how many tokens have come so far, ``window`` how many are seen: a token and the window - 1
+    before it.
 
     ``append`` and ``mask`` are used as day 22's: its CachedAttention takes a RingCache as it is.
 
@@ -97,11 +98,10 @@ class RingCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
-        # TODO: check; two tensors of zeros; the numbers.
-        # HINT: what will mask have to know about the last append?
+        # TODO: check; two tensors of zeros; two numbers.
+        # HINT: how large does the buffer get when the text is ten times as long as the window?
         ### BEGIN SOLUTION
-        # HINT: beside length and window, keep how many tokens the last append brought, and how many
-        # it found.
+        # HINT: the shape is (batch, heads, window, head_dim), whatever comes later.
         # HINT: torch.zeros(batch, heads, window, head_dim, dtype=dtype, device=device), twice.
         if window < 1:
             raise ValueError(f"a window holds at least the token itself, not {window} tokens")
@@ -109,7 +109,6 @@ class RingCache:
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.window, self.length = window, 0
-        self.old = self.new = 0
         ### END SOLUTION
 
     def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,7 +124,8 @@ class RingCache:
         or v of another shape or dtype is a ValueError (day 22's check_new) and changes nothing.
         """
         # TODO: check; one token: write, view; several: fetch the old, join the new, write the last.
-        # HINT: with a chunk of 3 and a window of 4, which tokens do the three queries see?
+        # HINT: with a chunk of 3 and a window of 4, which tokens do the three queries see? And what
+        # will mask have to know about them?
         ### BEGIN SOLUTION
         # HINT: torch.arange(start, stop, device=...) % window are the slots of these tokens;
         # keys[:, :, slots] fetches them in the text's order.
@@ -135,22 +135,20 @@ class RingCache:
         batch, heads, window, head_dim = self.keys.shape
         check_new(k, v, batch, heads, head_dim, self.keys.dtype)
         k, v = k.detach(), v.detach()
-        self.new, self.old = k.shape[2], min(window - 1, self.length)
+        self.old, self.new = min(window - 1, self.length), k.shape[2]
         end = self.length + self.new
         if self.new == 1:
             slot = self.length % window
-            self.keys[:, :, slot], self.values[:, :, slot] = k[:, :, 0], v[:, :, 0]
+            self.keys[:, :, slot : slot + 1], self.values[:, :, slot : slot + 1] = k, v
             self.length = end
-            filled = min(end, window)
-            return self.keys[:, :, :filled], self.values[:, :, :filled]
+            return self.keys[:, :, :end], self.values[:, :, :end]  # a slice ends with the buffer
         device = self.keys.device
         before = torch.arange(self.length - self.old, self.length, device=device) % window
         keys = torch.cat([self.keys[:, :, before], k], 2)
         values = torch.cat([self.values[:, :, before], v], 2)
-        last = min(self.new, window)
-        slots = torch.arange(end - last, end, device=device) % window
-        self.keys[:, :, slots] = k[:, :, self.new - last :]
-        self.values[:, :, slots] = v[:, :, self.new - last :]
+        last = k[:, :, -window:]
+        slots = torch.arange(end - last.shape[2], end, device=device) % window
+        self.keys[:, :, slots], self.values[:, :, slots] = last, v[:, :, -window:]
         self.length = end
         return keys, values
         ### END SOLUTION
@@ -212,10 +210,10 @@ def sliding_window_attention(
 class SinkCache:
     """The first ``sinks`` tokens for ever, and the last ``window`` tokens (Xiao et al. 2023).
 
-    ``keys`` and ``values`` are tensors (batch, heads, sinks + window, head_dim), made once. The
-    first ``sinks`` tokens have the first slots; behind them is a ring: token t ≥ sinks stands in
-    slot sinks + (t - sinks) % window. ``length`` says how many tokens have come so far; ``sinks``
-    and ``window`` are attributes.
+    ``keys`` and ``values`` are tensors (batch, heads, sinks + window, head_dim), zeros at first and
+    made once. The first ``sinks`` tokens have the first slots; behind them is a ring: token
+    t ≥ sinks stands in slot sinks + (t - sinks) % window. ``length`` says how many tokens have come
+    so far; ``sinks`` and ``window`` are attributes.
 
     Keys are kept as they come, before any rotation, since their position changes with time.
 
@@ -271,25 +269,23 @@ class SinkCache:
         # TODO: check; find the slot; write; positions.
         # HINT: which token of the window is the oldest, and which slot does it have?
         ### BEGIN SOLUTION
-        # HINT: for t < sinks the slot is t, and the positions are arange while nothing has fallen
-        # out.
-        # HINT: in the full ring the oldest token is in the slot after the newest. Counted from the
-        # ring's first slot, s is then at sinks + (s - oldest) % window.
+        # HINT: until the buffer is full, slots and positions are both the token's number.
+        # HINT: the oldest token of the window is max(t + 1 - window, sinks). A slot s behind the
+        # sinks is at sinks + (s - oldest) % window, and the buffer's slots are one torch.arange.
         batch, heads, size, head_dim = self.keys.shape
         if k.shape[2:3] != (1,):
             raise ValueError(f"one token at a time, but k {tuple(k.shape)} has {k.shape[2]}")
         check_new(k, v, batch, heads, head_dim, self.keys.dtype)
         t = self.length
-        slot = t if t < self.sinks else self.sinks + (t - self.sinks) % self.window
-        self.keys[:, :, slot] = k.detach()[:, :, 0]
-        self.values[:, :, slot] = v.detach()[:, :, 0]
+        slot = t if t < size else self.sinks + (t - self.sinks) % self.window
+        self.keys[:, :, slot : slot + 1] = k.detach()
+        self.values[:, :, slot : slot + 1] = v.detach()
         self.length = t + 1
-        filled = min(t + 1, size)
-        positions = torch.arange(filled, device=self.keys.device)
-        if t + 1 > size:
-            ring = (positions[self.sinks :] - slot - 1) % self.window
-            positions = torch.cat([positions[: self.sinks], self.sinks + ring])
-        return self.keys[:, :, :filled], self.values[:, :, :filled], positions
+        slots = torch.arange(min(t + 1, size), device=self.keys.device)
+        oldest = max(t + 1 - self.window, self.sinks)
+        ring = self.sinks + (slots[self.sinks :] - oldest) % self.window
+        positions = torch.cat([slots[: self.sinks], ring])
+        return self.keys[:, :, : t + 1], self.values[:, :, : t + 1], positions
         ### END SOLUTION
 
 

@@ -137,6 +137,7 @@ def test_ring_is_made_once(dtype, device):
     for name, x in (("keys", cache.keys), ("values", cache.values)):
         found = (tuple(x.shape), x.dtype, x.device.type)
         assert found == ((2, 3, 5, 4), dtype, device.type), f"{name}: {found}"
+        assert not x.any(), f"the {name} of a new cache are not zero"
     assert cache.keys.data_ptr() != cache.values.data_ptr(), "keys and values are one tensor"
     assert (cache.window, cache.length) == (5, 0), f"{cache.window}, {cache.length}"
     assert day24.RingCache(1, 1, 1, 1).keys.dtype == torch.float32, "float32 unless told otherwise"
@@ -167,7 +168,8 @@ def test_ring_chunk_by_chunk(chunks, window, device, rng):
     for new in chunks:
         end = start + new
         keys, values = cache.append(k[:, :, start:end], v[:, :, start:end])
-        mask = cache.mask()
+        with torch.device("meta"):  # where tensors land that are made without device=
+            mask = cache.mask()
         where = f"tokens {start} to {end - 1}, window {window}"
         if new > 1:
             first = max(0, start - window + 1)
@@ -230,7 +232,7 @@ def test_ring_refuses(device, rng):
     for shape, dtype in (((2, 1, 2, 5), torch.float32), ((2, 3, 3, 5), torch.float32),
                          ((2, 3, 2, 5), WIDE), ((1, 3, 2, 5), torch.float32)):  # fmt: skip
         v = rng.normal(*shape, dtype=dtype)
-        named = [shape] if dtype == torch.float32 else ["float64"]
+        named = ["v", shape] if dtype == torch.float32 else ["v", "float64"]
         refused(lambda v=v: cache.append(good, v), named, f"k (2, 3, 2, 5), v {shape}, {dtype}")
         assert cache.length == 2, f"length is {cache.length} after an append that was refused"
 
@@ -274,8 +276,7 @@ def test_window_in_other_dtypes(dtype, device, rng):
     wanted = attend(q, k, v, band(12, 5, device))
     cache = day24.RingCache(2, 2, 5, 8, dtype=dtype, device=device)
     parts = zip(*(x.split([7, 1, 1, 3], 2) for x in (q, k, v)), strict=True)
-    with torch.device("meta"):
-        got = torch.cat([day24.sliding_window_attention(*part, cache) for part in parts], 2)
+    got = torch.cat([day24.sliding_window_attention(*part, cache) for part in parts], 2)
     close(got, wanted, dtype=dtype, terms=16, scale=4.0, name=f"in {dtype}")
 
 
@@ -320,7 +321,8 @@ def test_sinks_token_by_token(sinks, window, device, rng):
     cache = day24.SinkCache(2, 3, sinks, window, 4, dtype=WIDE, device=device)
     at = (cache.keys.data_ptr(), cache.values.data_ptr())
     for t in range(19):
-        keys, values, positions = cache.append(k[:, :, t : t + 1], v[:, :, t : t + 1])
+        with torch.device("meta"):  # where tensors land that are made without device=
+            keys, values, positions = cache.append(k[:, :, t : t + 1], v[:, :, t : t + 1])
         where = f"after {t + 1} tokens, {sinks} sinks, window {window}"
         wanted = kept(t + 1, sinks, window)
         order = sorted(wanted, key=lambda t: t if t < sinks else sinks + (t - sinks) % window)
@@ -340,6 +342,7 @@ def test_sink_cache_is_made_once(dtype, device):
     for name, x in (("keys", cache.keys), ("values", cache.values)):
         found = (tuple(x.shape), x.dtype, x.device.type)
         assert found == ((2, 3, 9, 6), dtype, device.type), f"{name}: {found}"
+        assert not x.any(), f"the {name} of a new cache are not zero"
     assert cache.keys.data_ptr() != cache.values.data_ptr(), "keys and values are one tensor"
     assert (cache.sinks, cache.window, cache.length) == (4, 5, 0)
 
@@ -367,7 +370,7 @@ def test_sinks_refuse(device, rng):
     for shape, dtype in (((2, 1, 1, 5), torch.float32), ((2, 3, 1, 1), torch.float32),
                          ((2, 3, 1, 5), WIDE)):  # fmt: skip
         v = rng.normal(*shape, dtype=dtype)
-        named = [shape] if dtype == torch.float32 else ["float64"]
+        named = ["v", shape] if dtype == torch.float32 else ["v", "float64"]
         refused(lambda v=v: cache.append(good, v), named, f"k (2, 3, 1, 5), v {shape}, {dtype}")
     assert cache.length == 0, f"length is {cache.length}, but nothing has been accepted yet"
 
