@@ -185,7 +185,7 @@ def test_no_keys(device, rng):
     q, k, v = inputs(rng, (2, 4, 2, 3, 0, 4, 5))
     for causal in (False, True):
         out = day23.grouped_attention(q, k, v, causal=causal)
-        same(out, torch.zeros(2, 4, 3, 5), "attention over no keys")
+        same(out, torch.zeros(2, 4, 3, 5, device=device), "attention over no keys")
 
 
 @exercise("grouped_attention", ban=BAN)
@@ -200,8 +200,14 @@ def test_any_strides(device, rng):
 def test_leading_axes(device, rng):
     q, k, v = rng.normal(5, 2, 4, 3, 4, dtype=WIDE), *rng.normal(2, 2, 2, 6, 4, dtype=WIDE)
     same(day23.grouped_attention(q, k, v), attend(q, k, v), "of a q with an axis more than k")
+    mask = rng.boolean(5, 2, 4, 3, 1, p=0.7)
+    got = day23.grouped_attention(q, k, v, mask)
+    same(got, attend(q, k, v, mask), "of a q with an axis more than k, and a mask for each")
     q, k, v = rng.normal(4, 3, 4, dtype=WIDE), *rng.normal(2, 5, 2, 6, 4, dtype=WIDE)
     same(day23.grouped_attention(q, k, v), attend(q, k, v), "of a q for each k of a batch")
+    mask = rng.boolean(5, 1, 3, 6, p=0.7)
+    got = day23.grouped_attention(q, k, v, mask)
+    same(got, attend(q, k, v, mask), "of a q for each k of a batch, and a mask for each")
 
 
 MASKS = [(5, 7), (7,), (5, 1), (1, 7), (2, 1, 1, 7), (6, 5, 7), (6, 1, 7), (1, 5, 7), (2, 6, 5, 7),
@@ -229,7 +235,8 @@ def test_masks(kind, shape, device, rng):
 def test_causal(queries, keys, device, rng):
     q, k, v = inputs(rng, (2, 6, 2, queries, keys, 4, 4))
     wanted = attend(q, k, v, past(queries, keys, device))
-    got = day23.grouped_attention(q, k, v, causal=True)
+    with torch.device("meta"):  # where tensors land that are made without device=
+        got = day23.grouped_attention(q, k, v, causal=True)
     same(got, wanted, f"causal, {queries} queries and {keys} keys")
 
 
@@ -263,6 +270,7 @@ def test_no_key_is_repeated(device, rng):
     """A step of decoding: 16 heads, 2 of keys and values, 4,096 keys."""
     q, k, v = (rng.normal(1, h, n, 64) for h, n in ((16, 1), (2, 4096), (2, 4096)))
     for mask in (None, rng.boolean(1, 1, 1, 4096, p=0.9)):
+        day23.grouped_attention(q, k, v, mask)  # a GPU's library makes room for itself once
         _, seen = watch(day23.grouped_attention, q, k, v, mask)
         there = k.nbytes + v.nbytes
         assert seen.peak_bytes < there, (
@@ -301,6 +309,8 @@ def test_attention_refuses(device, rng):
 
     q, k, v = (2, 6, 5, 4), (2, 4, 7, 4), (2, 4, 7, 3)
     refused(attention(q, k, v), (q, k), "6 heads of q and 4 of k")
+    q, k, v = (2, 6, 5, 4), (2, 0, 7, 4), (2, 0, 7, 3)
+    refused(attention(q, k, v), (q, k), "6 heads of q and none of k")
     q, k, v = (2, 2, 5, 4), (2, 4, 7, 4), (2, 4, 7, 3)
     refused(attention(q, k, v), (q, k), "2 heads of q and 4 of k")
     q, k, v = (2, 6, 5, 4), (2, 2, 7, 4), (2, 1, 7, 3)
@@ -354,7 +364,7 @@ def test_refuses_sizes(dim, heads, shared, named):
 
 
 @exercise("GroupedQueryAttention", ban=BAN)
-@shapes("batch, length, dim, heads, shared", (2, 5, 12, 6, 2), (1, 1, 1, 1, 1), (3, 4, 8, 4, 1),
+@shapes("batch, length, dim, heads, shared", (2, 5, 10, 6, 2), (1, 1, 1, 1, 1), (3, 4, 8, 4, 1),
         (2, 7, 6, 3, 3), (0, 3, 4, 2, 1))  # fmt: skip
 def test_module_values(batch, length, dim, heads, shared, device, rng):
     x = rng.normal(batch, length, dim, dtype=WIDE)
@@ -507,7 +517,7 @@ def test_equal_heads_keep_the_function(device, rng):
 @exercise("mha_to_gqa")
 def test_conversion_refuses(device, rng):
     state = {"b.k_proj.weight": rng.normal(12, 3)}
-    for heads, groups in ((6, 4), (6, 0), (6, -1), (2, 4)):
+    for heads, groups in ((6, 4), (6, 0), (6, -1), (2, 4), (0, 1)):
         what = f"{heads} heads in {groups} groups"
         refused(lambda h=heads, g=groups: day23.mha_to_gqa(state, h, g), (heads, groups), what)
     refused(
@@ -595,7 +605,8 @@ def test_grouped_model_reads_its_heads(device, rng):
 @DTYPES
 def test_caches_hold_the_groups(dtype, device, rng):
     model = day23.grouped_gpt(gpt(rng, device, dtype), 2).eval()
-    _, caches = day23.cached_gqa(model, 3, 16)
+    with torch.device("meta"):  # where tensors land that are made without device=
+        _, caches = day23.cached_gqa(model, 3, 16)
     assert len(caches) == 2, f"2 blocks, {len(caches)} caches"
     for cache in caches:
         for name, x in (("keys", cache.keys), ("values", cache.values)):
