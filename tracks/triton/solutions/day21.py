@@ -151,8 +151,8 @@ def batched_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
     Limits: one launch with a grid of one axis, of one program for each tile that
     ``_config_of({(m, n): matrices of out}, ...)`` gives for each matrix; no memory but the
-    result's. For 16-bit types day 17's largest tile must compile for sm_90 to wgmma with loads of
-    128 bits and without spilled registers.
+    result's. For 16-bit types day 17's largest tile must compile for sm_90 to wgmma with loads and
+    stores of 128 bits (where rows are contiguous and aligned) and without spilled registers.
 
     Args:
         a: (..., m, k) with up to two batch axes, any strides; float32, float16 or bfloat16.
@@ -308,7 +308,7 @@ def grouped_matmul(groups: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[
     ``_config_of(Counter of the groups' (m, n), ...)`` gives for each group; none or one of no
     programs where there is no tile. No memory but the results' and 256 bytes a group for the
     table. Where ``_aligned`` holds for all groups, day 17's largest tile must compile for sm_90, in
-    16-bit types, to wgmma with loads of 128 bits and without spilled registers.
+    16-bit types, to wgmma with loads and stores of 128 bits and without spilled registers.
 
     Args:
         groups: pairs of a (m, k) and b (k, n) of any strides, all of one dtype: float32, float16
@@ -504,8 +504,8 @@ def matmul_tma(a: torch.Tensor, b: torch.Tensor, programs: int | None = None) ->
 
     On Hopper a descriptor is carried out by the tensor memory accelerator (TMA): one instruction
     fetches a whole block into shared memory, fills up with 0 beyond the matrix's edge and, in a
-    store, drops what lies there. The kernel computes no addresses and no masks. (On older GPUs the
-    compiler turns descriptors into pointers again.)
+    store, drops what lies there. The kernel computes no addresses and no masks. (For older GPUs the
+    compiler turns descriptors into pointers again: right, but with narrow loads.)
 
     In return memory must be laid out as the hardware wants it. An operand can be described if it
     has the stride 1 along one axis and along the other a stride that is a multiple of 16 bytes and
