@@ -269,6 +269,23 @@ def check_compiled(f, rng):
 
 
 @exercise("matmul_split_k")
+@pytest.mark.parametrize("k, splits", [(256, 4), (300, 2), (300, 3), (320, 4), (100, 3)])
+def test_atomic_deals_out_whole_steps(k, splits, rng):
+    # A launch of the first parts alone shows which columns of a they have.
+    a, b = pair(rng, 3, 4, k)
+    config = day20._split_config(3, 4, 2)
+    span = math.ceil(math.ceil(k / config["BLOCK_K"]) / splits) * config["BLOCK_K"]
+    for parts in range(1, splits + 1):
+        out = torch.zeros(3, 4, device=a.device)
+        day20.matmul_split_k_kernel[(1, parts)](
+            a, b, out, *a.stride(), *b.stride(), 3, 4, k, splits, **config
+        )
+        expected = a[:, : parts * span].double() @ b[: parts * span].double()
+        name = f"sum of the first {parts} of {splits} parts of K = {k}"
+        close(out, expected, dtype=torch.float32, terms=k, scale=1.0, name=name)
+
+
+@exercise("matmul_split_k")
 def test_atomic_compiles_to_tensor_cores(rng):
     check_compiled(day20.matmul_split_k, rng)
 
