@@ -27,7 +27,9 @@ def main() -> None:
     left.set_xlabel("sequences in the batch")
     left.set_ylabel("milliseconds, at least")
     left.set_xscale("log", base=2)
+    left.set_xticks([1, 8, 64, 256], ["1", "8", "64", "256"])
     left.set_yscale("log")
+    left.set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
     left.legend(frameon=False)
 
     for length, colour in COLOURS.items():
@@ -42,6 +44,7 @@ def main() -> None:
     right.set_xlabel("sequences in the batch")
     right.set_ylabel("thousands, at most")
     right.set_xscale("log", base=2)
+    right.set_xticks([1, 8, 64, 256, 1024], ["1", "8", "64", "256", "1,024"])
     right.legend(frameon=False)
     save(figure, __file__)
 
