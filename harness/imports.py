@@ -18,11 +18,16 @@ class FreshLoader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         data = self.get_data(self.path)
         decoded(data, self.path)  # whose message names the line; Python's does not
+        return self.compiled(data)
+
+    def compiled(self, data: bytes) -> CodeType:
         return self.source_to_code(data, self.path)
 
 
-def fresh_spec(name: str, file: str | Path) -> importlib.machinery.ModuleSpec:
+def fresh_spec(
+    name: str, file: str | Path, loader: type[FreshLoader] = FreshLoader
+) -> importlib.machinery.ModuleSpec:
     """The spec of the module ``name`` in ``file``, whatever the file's suffix."""
-    spec = importlib.util.spec_from_file_location(name, file, loader=FreshLoader(name, str(file)))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader(name, str(file)))
     assert spec is not None, "with a loader there always is one"
     return spec

@@ -7,6 +7,7 @@ and the reference when day 13 builds on it, in one process.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import importlib
@@ -17,10 +18,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from harness.curriculum import ROOT, Day, find_tracks, read_written, unfinished, untouched
-from harness.imports import fresh_spec
+from harness.imports import FreshLoader, fresh_spec
 from harness.protocol import LEARNER, SOLUTION, GradedFile
 
 _DAY_MODULE = re.compile(r"tracks\.(\w+)\.day(\d+)")
@@ -42,11 +43,24 @@ class Choice:
     root: Path = ROOT
 
 
+class Rewritten(FreshLoader):
+    """With pytest's assertions, which say what was compared."""
+
+    def compiled(self, data: bytes) -> CodeType:
+        from _pytest.assertion.rewrite import rewrite_asserts
+
+        tree = ast.parse(data, filename=self.path)
+        rewrite_asserts(tree, data, self.path)
+        return compile(tree, self.path, "exec", dont_inherit=True)
+
+
 class DayFinder(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self.choice = Choice()
         self.modules: dict[Choice, dict[str, ModuleType]] = {}
         self.files: dict[Choice, dict[str, GradedFile]] = {}
+        self.examples: Path | None = None
+        """The day's file whose visible examples pytest is about to collect."""
 
     def find_spec(
         self, name: str, path: object = None, target: object = None
@@ -64,7 +78,7 @@ class DayFinder(importlib.abc.MetaPathFinder):
             raise MissingDay(_missing(file, whose, number), name=name, path=str(file))
         graded = GradedFile(name, str(file), whose, short_hash(file), note)
         self.files.setdefault(self.choice, {})[name] = graded
-        return fresh_spec(name, file)
+        return fresh_spec(name, file, Rewritten if file == self.examples else FreshLoader)
 
     def _file(self, track: str, number: int) -> tuple[Path, str, str]:
         """The file for a day, whose it is, and a note where that is not what was asked for."""
@@ -111,7 +125,7 @@ def enter(choice: Choice) -> None:
     install()
     if choice == _finder.choice:
         return
-    current = {name: m for name, m in sys.modules.items() if _DAY_MODULE.fullmatch(name)}
+    current = {name: m for name, m in sys.modules.items() if _of_a_choice(name, m)}
     _finder.modules[_finder.choice] = current
     for name in current:
         del sys.modules[name]
@@ -124,6 +138,12 @@ def enter(choice: Choice) -> None:
         sys.modules[name] = module
         package, _, attribute = name.rpartition(".")
         setattr(importlib.import_module(package), attribute, module)
+
+
+def _of_a_choice(name: str, module: ModuleType) -> bool:
+    """Whether it is a day, or a file beside the days, which may have imported one of them."""
+    shared = _TRACK_MODULE.fullmatch(name) and not hasattr(module, "__path__")
+    return bool(_DAY_MODULE.fullmatch(name) or shared)
 
 
 def load_day(track: str, number: int, impl: str = LEARNER, root: Path = ROOT) -> ModuleType:

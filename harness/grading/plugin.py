@@ -132,6 +132,10 @@ def prepare(track: str, wanted: str) -> Any:
     if track == "autodiff":
         return describe_cpu()
     device = choose_device(wanted)
+    if device.kind == "cpu":
+        # A day and its lesson ask torch.cuda.is_available() where their tensors are to be, and the
+        # interpreter can't read a GPU's addresses out of a table.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if device.kind == "cpu" and track == "triton":
         prepare_interpreter(device)
         import triton  # noqa: F401  (imported only now: TRITON_INTERPRET is read at import)
@@ -162,8 +166,16 @@ def _before_import(module_path: Path, grader: Grader, graded: GradedDay) -> None
     if "hypothesis" in module_path.read_text(encoding="utf-8"):
         import hypothesis
 
-        # No example database in the tree, no deadline on machines that are shared.
-        hypothesis.settings.register_profile("days", database=None, deadline=None)
+        # No example database in the tree, no deadline on machines that are shared. One failure,
+        # made small; to look for others, and for what it does not depend on, takes half a minute
+        # of a day that has not been begun.
+        hypothesis.settings.register_profile(
+            "days",
+            database=None,
+            deadline=None,
+            report_multiple_bugs=False,
+            phases=set(hypothesis.Phase) - {hypothesis.Phase.explain},
+        )
         hypothesis.settings.load_profile("days")
 
 
@@ -242,7 +254,8 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
     if graded is not None:
         _before_import(collector.path, grader, graded)
     elif isinstance(collector, pytest.Module) and _is_day_file(collector.path):
-        # the visible examples: `pytest day13.py` needs the device, and nothing else
+        # the visible examples: `pytest day13.py` needs the device, and what assertions compared
+        finder.install().examples = collector.path
         prepare(collector.path.parent.name, os.environ.get("DEVICE") or "auto")
     report = yield
     call = getattr(report, "call", None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from tests.support.toy import Toy
 
+ROOT = Path(__file__).resolve().parents[2]
 ANSWER = ('raise NotImplementedError("double")', "return x + x")
 TESTS = ("-q", "-p", "no:cacheprovider")
 
@@ -64,11 +68,33 @@ def test_the_visible_examples_run_in_the_days_file(toy: Toy) -> None:
     assert "1 passed" in done.stdout
 
 
+def test_a_visible_example_says_what_it_compared(toy: Toy) -> None:
+    file = toy.track / "day02.py"
+    before = file.read_text()
+    try:
+        file.write_text(before.replace(ANSWER[0], "return [7.0, x]"))
+        done = toy.run("-m", "pytest", *TESTS, "tracks/autodiff/day02.py")
+    finally:
+        file.write_text(before)
+    assert "assert 7.0 == 2.0" in done.stdout, done.stdout
+
+
 def test_the_day_file_grades_itself(toy: Toy) -> None:
     done = toy.run("tracks/autodiff/day01.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 exercises" in done.stdout
     assert toy.run("tracks/autodiff/day02.py").returncode == 1
+
+
+def test_the_day_file_of_another_clone_grades_itself_too(toy: Toy) -> None:
+    """With an environment whose path leads to this tree, where day 1 is another."""
+    command = [sys.executable, str(toy.track / "day01.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=toy.folder.parent, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 exercises" in done.stdout
 
 
 def test_an_editor_collects_the_tests_by_name(toy: Toy) -> None:

@@ -141,3 +141,14 @@ def test_files_are_named_with_their_hash(root: Path) -> None:
     file = files["tracks.autodiff.day02"]
     assert (file.whose, Path(file.path)) == ("learner", root / "tracks/autodiff/day02.py")
     assert file.hash == finder.short_hash(Path(file.path))
+
+
+def test_a_file_beside_the_days_sees_the_day_of_its_choice(root: Path) -> None:
+    """What days share is imported anew for each choice, as it may itself import a day."""
+    shared = root / "tracks/autodiff/shared.py"
+    shared.write_text("from tracks.autodiff import day02\n\nWHERE = day02.where()\n")
+    found = []
+    for impl in ("learner", "solution", "learner"):
+        with use(Choice(("autodiff", 2), impl, root=root)):
+            found.append(importlib.import_module("tracks.autodiff.shared").WHERE)
+    assert found == ["autodiff learner 2", "autodiff reference 2", "autodiff learner 2"]

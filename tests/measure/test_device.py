@@ -307,3 +307,13 @@ def test_room_that_a_test_needs():
 def test_a_need_that_means_nothing():
     with pytest.raises(ValueError, match="'hopper' names no GPU: write True, 'sm_80' or 'sm_90a'"):
         skip_reason(CPU, "hopper")
+
+
+def test_a_run_on_the_cpu_sees_no_gpu():
+    done = run(
+        "import os\n"
+        "from harness.grading.plugin import prepare\n"
+        "prepare('pytorch', 'cpu')\n"
+        "print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
+    )
+    assert done.stdout.strip() == "''", done.stderr
