@@ -1,7 +1,8 @@
 """The process that runs one day's benches. What it finds goes to the parent, line by line.
 
-``python -m harness.bench.child <request>``: the request is JSON, ``fd`` in it the descriptor of a
-private pipe. A day's ``print`` cannot reach it, and a crash here is one more thing to report there.
+``python -m harness.bench.child FD``: what takes seconds is imported at once, then the request is
+read from standard input, a BenchRequest as JSON. FD is the descriptor of a private pipe: a day's
+``print`` cannot reach it, and a crash here is one more thing to report there.
 
 Lines: ``{"step": text, "done": n, "of": n}`` while it works, ``{"day": {…}, "machine": {…}}`` at
 the end.
@@ -28,15 +29,23 @@ from harness.imports import fresh_spec
 from harness.measure.device import Device, choose_device, describe_cpu
 
 
-def main(text: str) -> int:
-    request = BenchRequest(**json.loads(text))
-    with os.fdopen(request.fd, "w", encoding="utf-8", closefd=False) as pipe:
+def main(descriptor: int) -> int:
+    import torch  # noqa: F401
+
+    from harness.bench import measure  # noqa: F401
+
+    text = sys.stdin.read()
+    if not text:
+        return 0  # the parent ended before it had a request
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)  # a day that reads finds nothing
+    with os.fdopen(descriptor, "w", encoding="utf-8", closefd=False) as pipe:
 
         def say(message: dict[str, Any]) -> None:
             pipe.write(json.dumps(message, default=str) + "\n")
             pipe.flush()
 
-        run_day(request, say)
+        run_day(BenchRequest(**json.loads(text)), say)
     return 0
 
 
@@ -205,4 +214,4 @@ def _shown(path: Path, root: Path) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1]))
+    raise SystemExit(main(int(sys.argv[1])))

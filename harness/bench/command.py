@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -77,22 +78,30 @@ def run_bench(
     )
     if len(days) > 1:
         console.print(_how_long(days, quick, root), markup=False)
-    # A quick run asks once what the machine can do, a thorough one beside every day.
+    # A quick run asks once what the machine can do, a thorough one beside every day; and its next
+    # process imports what it needs, which takes seconds, while the one before it still measures.
     ceilings: dict[str, dict[str, Any]] = {}
-    for one in days:
-        started = time.monotonic()
-        kind = "cpu" if one.track == "autodiff" else "chosen"
-        request = BenchRequest(
-            one.track, one.number, impl, str(root), names, quick, seed, threads, ceilings.get(kind)
-        )
-        result = _run(request, report, console, root)
-        if quick and result.ceilings:
-            ceilings[kind] = result.ceilings
-        result.seconds = time.monotonic() - started
-        report.days.append(result)
-        show(result, console)
-        if on_day is not None:
-            on_day(result)
+    with ExitStack() as stack:
+        waiting: _Child | None = None
+        for one in days:
+            started = time.monotonic()
+            kind = "cpu" if one.track == "autodiff" else "chosen"
+            request = BenchRequest(
+                one.track, one.number, impl, str(root), names, quick, seed, threads,
+                ceilings.get(kind),
+            )  # fmt: skip
+            child = waiting or stack.enter_context(_Child(root, threads))
+            waiting = None
+            if quick and one is not days[-1]:
+                waiting = stack.enter_context(_Child(root, threads))
+            result = _run(child, request, report, console)
+            if quick and result.ceilings:
+                ceilings[kind] = result.ceilings
+            result.seconds = time.monotonic() - started
+            report.days.append(result)
+            show(result, console)
+            if on_day is not None:
+                on_day(result)
     _keep(report, root, json_path, console)
     return FAILED if any(_failed(result) for result in report.days) else PASSED
 
@@ -124,52 +133,75 @@ def _last_seconds(day: Day, quick: bool, root: Path) -> float:
     return report.days[0].seconds if report.options.get("quick") == quick and report.days else 0.0
 
 
-def _run(request: BenchRequest, report: Report, console: Console, root: Path) -> DayBench:
-    """One child; its messages move the bar and its last one is the result."""
-    read, write = os.pipe()
-    text = json.dumps({**asdict(request), "fd": write})
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness.bench.child", text],
+class _Child:
+    """A process that measures one day: ready once it has imported torch, and ended on leaving."""
+
+    def __init__(self, root: Path, threads: int) -> None:
+        read, write = os.pipe()
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "harness.bench.child", str(write)],
             cwd=root,
-            env=child_environment(request, root),
+            env=child_environment(threads, root),
             pass_fds=(write,),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdin=subprocess.PIPE,
+            stdout=self.output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         os.close(write)
-        found: dict[str, Any] = {}
-        try:
-            with os.fdopen(read, encoding="utf-8") as lines, _bar(request, console) as move:
-                for message in _messages(lines):
-                    if "day" in message:
-                        found = message
-                        break  # what the day left running does not hold the result up
-                    move(message)
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            # The whole group: nothing that a day started may outlive its bench.
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if found:
-            report.machine, report.versions = found["machine"], found["versions"]
-            return day_from(found["day"])
-        output.seek(0, os.SEEK_END)
-        output.seek(max(0, output.tell() - 2000))
-        tail = output.read().decode(errors="replace").strip()
-    return DayBench(request.track, request.day, problem=_death(process.returncode, tail))
+        self.lines = os.fdopen(read, encoding="utf-8")
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def ask(self, request: BenchRequest) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError), self.process.stdin as pipe:  # it died: that is told later
+            pipe.write(json.dumps(asdict(request)).encode())
+
+    def end(self) -> None:
+        """End the whole group: nothing that a day started may outlive its bench."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.lines.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self.output.close()
 
 
-def child_environment(request: BenchRequest, root: Path) -> dict[str, str]:
+def _run(child: _Child, request: BenchRequest, report: Report, console: Console) -> DayBench:
+    """One day; the child's messages move the bar and its last one is the result."""
+    found: dict[str, Any] = {}
+    child.ask(request)
+    try:
+        with _bar(request, console) as move:
+            for message in _messages(child.lines):
+                if "day" in message:
+                    found = message
+                    break  # what the day left running does not hold the result up
+                move(message)
+        child.process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        child.end()
+    if found:
+        report.machine, report.versions = found["machine"], found["versions"]
+        return day_from(found["day"])
+    child.output.seek(0, os.SEEK_END)
+    child.output.seek(max(0, child.output.tell() - 2000))
+    tail = child.output.read().decode(errors="replace").strip()
+    return DayBench(request.track, request.day, problem=_death(child.process.returncode, tail))
+
+
+def child_environment(threads: int, root: Path) -> dict[str, str]:
     """One thread unless told otherwise, for every library, before any of them is imported."""
     environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        environment[name] = str(request.threads)
+        environment[name] = str(threads)
     environment.pop("TRITON_INTERPRET", None)  # the interpreter is never what is timed
     paths = [str(root), str(ROOT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)

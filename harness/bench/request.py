@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """Measure one day. ``fd`` is the descriptor that the answer goes to; seed 0 draws one.
+    """Measure one day. Seed 0 draws one.
 
     ``ceilings``: what an earlier day of this run found that the machine can do; None: measure it.
     """
@@ -22,4 +22,3 @@ class BenchRequest:
     seed: int = 0
     threads: int = 1
     ceilings: dict[str, Any] | None = None
-    fd: int = 1
