@@ -62,7 +62,7 @@ doctor: $(READY) ## what is installed, what is wrong, and what to do about it
 test-all: $(READY) ## the project's whole suite: references, stubs, bugs, the harness
 	@$(HARNESS) $@
 
-verify: $(READY) ## [TRACK= DAY=]: prove days: stubs fail, references pass, bugs are rejected
+verify: $(READY) ## [TRACK= DAY= SEEDS=]: prove days: stubs fail, references pass, bugs are rejected
 	@$(HARNESS) $@
 
 xray: $(READY) ## DAY= [EX= V=1 ARCH=sm_80,sm_90 IMPL=]: what the compiler makes of your kernels
@@ -71,7 +71,7 @@ xray: $(READY) ## DAY= [EX= V=1 ARCH=sm_80,sm_90 IMPL=]: what the compiler makes
 bench: $(READY) ## [TRACK= DAY= AGAINST= QUICK=1 COMPARE=a,b]: times beside the reference and peers
 	@$(HARNESS) $@
 
-mutate: $(READY) ## [TRACK= DAY= EX= JOBS=]: test the tests: which small change does none notice?
+mutate: $(READY) ## [TRACK= DAY= EX= JOBS= HOUSE=]: test the tests: which small change does none notice?
 	@$(HARNESS) $@
 
 stubs: $(READY) ## [CHECK=1]: write the stubs from the references, or compare only

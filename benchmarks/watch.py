@@ -51,10 +51,15 @@ def main() -> None:
     print(f"save to verdict  median {shown:.2f} s  (from {min(watch):.2f} to {max(watch):.2f})")
     print(f"plain pytest     median {plain:.2f} s  (from {min(pytest):.2f} to {max(pytest):.2f})")
     print(f"beyond the tests' own time  {added:.2f} s of {ALLOWED} s that it may be")
-    for name, seconds in zip(PARTS, parts, strict=True):
+    for name, seconds in zip(PARTS, parts, strict=False):
         print(f"  {name:<22} {1000 * seconds:6.0f} ms")
-    rest = max(shown - sum(parts), 0.0)
+    rest = max(shown - sum(parts[: len(PARTS)]), 0.0)
     print(f"  {'file events, drawing':<22} {1000 * rest:6.0f} ms")
+    run_cpu, own_cpu = parts[len(PARTS) :]
+    print(
+        f"CPU time  {1000 * run_cpu:.0f} ms in the process that grades, the tests' own "
+        f"among them; {1000 * own_cpu:.0f} ms in the one that waits for it"
+    )
     print(
         f"{options.rounds} rounds on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}; "
         f"{subprocess.check_output(['uname', '-m'], text=True).strip()}"
@@ -96,13 +101,14 @@ def watched(track: str, number: int, rounds: int) -> tuple[list[float], list[flo
 
 
 def warm(track: str, number: int, rounds: int) -> list[tuple[float, ...]]:
-    """Seconds of each part of a run from a warm process, ``rounds`` times."""
+    """Seconds of each part of a run from a warm process, ``rounds`` times; then the processor's
+    time of the run, and of this process meanwhile."""
     found: list[tuple[float, ...]] = []
     request = Request(track, number, impl="solution", seed=1)
     with Warm(track) as launcher:
         for at in range(rounds + 1):
             marks: dict[str, float] = {}
-            began = time.perf_counter()
+            began, cpu, child_cpu = time.perf_counter(), time.process_time(), launcher.cpu_seconds()
 
             def note(event: Event, marks: dict[str, float] = marks) -> None:
                 if event.kind == "started":
@@ -116,7 +122,9 @@ def warm(track: str, number: int, rounds: int) -> list[tuple[float, ...]]:
             own = sum(test.seconds for test in result.tests)
             if at:  # the first one imports what the others find imported
                 between = marks["last"] - marks["first"] - own
-                found.append((marks["first"] - began, own, between, ended - marks["last"]))
+                parts = (marks["first"] - began, own, between, ended - marks["last"])
+                used = (launcher.cpu_seconds() - child_cpu, time.process_time() - cpu)
+                found.append((*parts, *used))
     return found
 
 

@@ -11,7 +11,10 @@ if ! cmp -s ci/requirements-lint.txt "$folder/requirements"; then
     "$bin/python" -m pip install -qq --disable-pip-version-check -r ci/requirements-lint.txt
     cp ci/requirements-lint.txt "$folder/requirements"
 fi
-mapfile -t scripts < <(find ci .ci -type f \( -name '*.sh' -o -name run \) | sort)
+scripts=()
+while read -r script; do # no mapfile: macOS has bash 3.2
+    scripts+=("$script")
+done < <(find ci .ci -type f \( -name '*.sh' -o -name run \) | sort)
 "$bin/shellcheck" --external-sources "${scripts[@]}"
 "$bin/hadolint" Dockerfile ci/runner/Dockerfile
 "$bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml

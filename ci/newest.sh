@@ -9,11 +9,16 @@ make setup TORCH=cpu
 python=.venv/bin/python
 index=https://download.pytorch.org/whl
 case ${CHANNEL:-release} in
-    release) arguments=(--extra-index-url "$index/cpu") ;;
-    nightly) arguments=(--pre --extra-index-url "$index/nightly/cpu") ;;
+    release) from=(--index-url "$index/cpu") ;;
+    nightly) from=(--pre --index-url "$index/nightly/cpu") ;;
     *) echo "CHANNEL is release or nightly" >&2 && exit 2 ;;
 esac
-"$python" -m pip install --quiet --disable-pip-version-check --upgrade "${arguments[@]}" torch triton
+install=("$python" -m pip install --quiet --disable-pip-version-check)
+# torch alone comes from PyTorch's index. Of two indexes pip takes the higher version of every package,
+# whoever put it there. What torch needs, and triton, come from PyPI.
+"${install[@]}" --upgrade --no-deps "${from[@]}" torch
+"${install[@]}" torch
+"${install[@]}" --upgrade triton
 "$python" -c 'import torch, triton; print("torch", torch.__version__, "triton", triton.__version__)'
 "$python" -m mypy || echo "mypy: see above (its rules follow torch's annotations; not a failure here)"
 make test-all

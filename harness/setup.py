@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 10)
@@ -143,6 +144,12 @@ def applies(marker):
 
 
 def stop(message, code=3):
+    if sys.stderr.isatty():  # a terminal would break words at its edge
+        width = shutil.get_terminal_size().columns
+        message = "\n".join(
+            textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+            for line in message.split("\n")
+        )
     print(message, file=sys.stderr)
     sys.exit(code)
 

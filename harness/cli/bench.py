@@ -64,7 +64,7 @@ def _check_peers(track: str, day: int | None, against: str) -> None:
         known.add(COMPILE)
     for name in asked:
         if known and not any(peer == name or peer.startswith(f"{name} ") for peer in known):
-            raise Usage(f"AGAINST={name} is no peer here: there are {', '.join(sorted(known))}.")
+            raise Usage(f"AGAINST={name} is no peer here: there are {'; '.join(sorted(known))}.")
 
 
 def peers_in(source: str) -> set[str]:

@@ -11,7 +11,7 @@ import threading
 from dataclasses import replace
 
 from harness.curriculum import ROOT, Day
-from harness.protocol import DayResult, Event, Request, TestResult, fold
+from harness.protocol import DayResult, Event, Failure, Request, TestResult, fold
 from harness.run import run
 from harness.run.cold import ONE_THREAD, Cold, quiet
 
@@ -41,7 +41,16 @@ def debug(request: Request) -> DayResult:
     )  # fmt: skip
     events = _attended(alone)
     names = [exercise.name for exercise in day.exercises]
-    return replace(fold(alone, day.title, names, events), seconds=0.0)
+    result = replace(fold(alone, day.title, names, events), seconds=0.0)
+    for left in result.tests:
+        if left.outcome == "unfinished" or (left.failure and _QUIT in left.failure.message):
+            left.outcome = "unfinished"
+            left.failure = Failure("error", "you left the debugger before this test was over.")
+    return result
+
+
+_QUIT = "Quitting debugger"
+"""What pytest's debugger raises for ``q``; the interpreter makes a kernel's failure of it."""
 
 
 def _first(result: DayResult) -> TestResult | None:

@@ -23,6 +23,7 @@ from harness.curriculum import untouched as untouched_in
 from harness.progress import ProgressError, Store
 from harness.progress.store import PASSED
 from harness.protocol import LEARNER, DayResult, Request
+from harness.screen.pager import say
 from harness.usage import Usage, check_choice, check_impl, seed_of
 
 K = TypeVar("K")
@@ -106,9 +107,7 @@ def list_days(track: str, as_json: bool) -> int:
     print(f"{found.title}\n")
     for day, state in zip(found.days, states, strict=True):
         print(f"  {day.number:>2}  {day.title:<44} {state}")
-    print(
-        f"\nmake {found.name} DAY=1 grades a day; make lesson TRACK={found.name} DAY=1 teaches it."
-    )
+    say(f"\nmake {found.name} DAY=1 grades a day; make lesson TRACK={found.name} DAY=1 teaches it.")
     return 0
 
 
@@ -194,7 +193,7 @@ def _remember(result: DayResult, request: Request) -> None:
     try:
         Store().record(result)
     except ProgressError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
 
 
 def _report(results: list[DayResult], options: Options, left: list[str] | None = None) -> None:
@@ -241,7 +240,7 @@ def _line(result: DayResult) -> None:
     word = "passed" if result.passed else "failed"
     why = f"  {result.problems[0].message}" if result.problems else ""
     count = f"{done}/{len(result.exercises)}"
-    print(f"{result.track:<9} day {result.day:>2}  {count:>5}  {word}  {result.title}{why}")
+    say(f"{result.track:<9} day {result.day:>2}  {count:>5}  {word}  {result.title}{why}")
 
 
 def _exit_code(results: list[DayResult]) -> int:

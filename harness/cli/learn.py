@@ -26,7 +26,7 @@ from harness.progress.archive import FOLDER, Kept
 from harness.progress.store import PASSED, Attempt
 from harness.progress.summary import markdown, next_day, progress_of, screen_text
 from harness.screen.hints import hint_text
-from harness.screen.pager import columns, page
+from harness.screen.pager import columns, page, say
 from harness.usage import Usage
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def reset_day(track: str, number: str, exercise: str) -> int:
         kept = keep(day)
         put(day.file, after)
         print(f"{day.file.relative_to(ROOT)} is the stub again{f' ({exercise})' * bool(exercise)}.")
-        print(f"Your version is kept: {kept.relative_to(ROOT)}; make restore brings it back.")
+        say(f"Your version is kept: {kept.relative_to(ROOT)}; make restore brings it back.")
     else:
         put(day.file, stub.encode("utf-8"))
         print(f"wrote {day.file.relative_to(ROOT)}")
@@ -113,12 +113,13 @@ def restore_day(track: str, number: str, version: str) -> int:
         for entry in versions:
             print(f"  {entry.number:>2}  {entry.when}  {_holds(day, entry, attempts)}")
         again = f"make restore TRACK={track} DAY={day.number} VERSION={versions[0].number}"
-        print(f"\n{again} brings the newest back. They lie in {_folder(versions)}.")
+        say(f"\n{again} brings the newest back. They lie in {_folder(versions)}.")
         return 0
     chosen = next((v for v in versions if str(v.number) == version), None)
     if chosen is None:
         numbers = ", ".join(str(v.number) for v in reversed(versions))
-        raise Usage(f"VERSION={version} is not kept: there are {numbers}.")
+        are = "are" if len(versions) > 1 else "is"
+        raise Usage(f"VERSION={version} is not kept: there {are} {numbers}.")
     content = chosen.path.read_bytes()
     if day.file.exists() and day.file.read_bytes() not in (content, _stub(day)):
         keep(day)
@@ -186,5 +187,5 @@ def _or_say(use: Callable[[], T]) -> T | None:
     try:
         return use()
     except ProgressError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return None

@@ -139,7 +139,15 @@ def assertion_text(error: AssertionError) -> str:
     """The test's sentence, without what pytest's rewriting appends to it."""
     text = str(error).strip()
     sentence = re.split(r"\n ?assert ", "\n" + text, maxsplit=1)[0].strip()
-    return sentence or text or "a check failed"
+    return sentence or _without_addresses(text) or "a check failed"
+
+
+def _without_addresses(text: str) -> str:
+    """Functions and classes by their names, as pytest's rewriting does not show them."""
+    text = re.sub(
+        r"<(?:function|built-in function|class) '?([\w.]+)'?(?: at 0x[0-9a-f]+)?>", r"\1", text
+    )
+    return re.sub(r"<bound method ([\w.]+) of [^<>]*(?:<[^<>]*>[^<>]*)*>", r"\1", text)
 
 
 def _place(error: BaseException, graded: GradedDay, tb: TracebackType | None) -> tuple[str, int]:

@@ -118,7 +118,7 @@ def _raises(tests: str, line: int) -> ast.With | None:
 def _wanted(block: ast.With) -> list[str]:
     call = _raising(block)
     if call is None or not call.args:
-        return ["an exception"]
+        return ["Exception"]
     kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
     return [ast.unparse(kind).rpartition(".")[2] for kind in kinds]
 
@@ -142,7 +142,7 @@ def _call(block: ast.With, frame: FrameType, line: int) -> str:
             value = repr(frame.f_locals[name])
         except Exception:  # an answer's own repr
             continue
-        if len(value) <= _SHORT and "\n" not in value:
+        if len(value) <= _SHORT and "\n" not in value and " at 0x" not in value:
             shown.append(f"{name} = {value}")
     return f"`{text}`" + (f" with {', '.join(shown)}" if shown else "")
 
@@ -150,5 +150,6 @@ def _call(block: ast.With, frame: FrameType, line: int) -> str:
 def _literally(pattern: str) -> str:
     """The text that a pattern looks for, where it is one text."""
     plain = re.sub(r"^\(\?i\)|\\b|\^|\$$", "", pattern)
-    plain = re.sub(r"\\([^\w])", r"\1", plain)
-    return plain if plain and not re.search(r"[\\\[\](){}*+?|^$]|\.[*+]", plain) else ""
+    if re.search(r"(?<!\\)[\[\](){}*+?|^$]|\\\w", plain):
+        return ""
+    return re.sub(r"\\(\W)", r"\1", plain)

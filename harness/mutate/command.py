@@ -9,10 +9,12 @@ from contextlib import ExitStack
 
 from harness.curriculum import Day, find_day, find_exercise, find_track, find_tracks, read_source
 from harness.mutate.habits import judge_habits
+from harness.mutate.house import WANTED as WANTED_OF_HOUSE
+from harness.mutate.house import House, files_of, mutate_file, read_claims
 from harness.mutate.judge import judge_day
 from harness.mutate.pool import Pool
 from harness.mutate.report import WANTED, WANTED_OVER_ALL, DayReport, json_of, percent, text_of
-from harness.mutate.table import TABLE, hash_of, updated
+from harness.mutate.table import TABLE, hash_of, updated, updated_house
 from harness.usage import Usage, check_choice
 
 SEED = 0
@@ -68,6 +70,29 @@ def mutate_days(
             + (f"; not yet: {', '.join(below)}." if below else ".")
         )
     return 0 if enough and all(report.passed for report in reports) else 1
+
+
+def mutate_house(where: str, jobs: str, as_json: bool, table: bool = False) -> int:
+    """Mutants of the harness's own files; ``where`` is a file or a folder of it."""
+    files, claims, reports = files_of(where), read_claims(), []
+    with House(_jobs(jobs)) as house:
+        for file in files:
+            report = mutate_file(house, file, claims)
+            if report.judged:  # a file of names alone has no mutants
+                reports.append(report)
+                if not as_json:
+                    print(text_of(report), flush=True)
+    if table:
+        text = TABLE.read_text(encoding="utf-8")
+        TABLE.write_text(updated_house(text, reports), encoding="utf-8")
+    caught, total = sum(r.caught for r in reports), sum(r.total for r in reports)
+    if as_json:
+        print(json.dumps([json_of(report) for report in reports], indent=2))
+    elif len(reports) > 1:
+        share = f"{percent(caught, total):.1f} %; {WANTED_OF_HOUSE:.0f} % are wanted"
+        print(f"{where}: {caught} of {total} mutants caught ({share}).")
+    fine = percent(caught, total) >= WANTED_OF_HOUSE and not any(r.problems for r in reports)
+    return 0 if fine else 1
 
 
 def mutate_day(pool: Pool, day: Day, exercise: str = "", habits: bool = True) -> DayReport:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.curriculum import Exercise, exercises_of
+from harness.curriculum import exercises_of
+from harness.curriculum.definitions import FUNCTIONS
 from harness.curriculum.source import normalised
 from harness.mutate import calls, expressions, statements
 from harness.mutate.text import Edit, Text, nodes_to_change
@@ -74,19 +75,77 @@ def mutants_of(source: str, path: Path, exercise: str = "") -> tuple[Mutant, ...
     Each is valid Python, and no two are the same program.
     """
     source = normalised(source)
+    answers = [
+        (one.name, answer.start, answer.end)
+        for one in exercises_of(source, path)
+        if exercise in ("", one.name)
+        for answer in one.answers
+    ]
+
+    def answered(first: int, last: int) -> str:
+        return next((n for n, start, end in answers if start < first and last < end), "")
+
+    return _mutants(source, answered)
+
+
+def mutants_of_file(source: str) -> tuple[Mutant, ...]:
+    """All mutants of a whole file; where a day's have an exercise, these have a definition."""
+    source = normalised(source)
+    tree = ast.parse(source)
+    spans, kept = _definitions(tree), _for_the_type_checker(tree)
+
+    def defined(first: int, last: int) -> str:
+        if any(start <= first and last <= end for start, end in kept):
+            return ""
+        around = [(start, name) for start, end, name in spans if start <= first and last <= end]
+        return max(around, default=(0, "the module"))[1]
+
+    return _mutants(source, defined)
+
+
+def _for_the_type_checker(tree: ast.Module) -> list[tuple[int, int]]:
+    """First and last lines of what does nothing: assertions, and imports for types."""
+    return [
+        (node.lineno, node.end_lineno or node.lineno)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+
+
+def _definitions(tree: ast.Module) -> list[tuple[int, int, str]]:
+    """First line, last line and name of the functions and classes of a file, and of methods."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            found.append((node.lineno, node.end_lineno or node.lineno, node.name))
+        if isinstance(node, ast.ClassDef):
+            for part in node.body:
+                if isinstance(part, FUNCTIONS):
+                    name = f"{node.name}.{part.name}"
+                    found.append((part.lineno, part.end_lineno or part.lineno, name))
+    return found
+
+
+def _mutants(source: str, whose: Callable[[int, int], str]) -> tuple[Mutant, ...]:
+    """``whose`` names what the lines from the first to the last belong to, "" for nothing."""
     text = Text(source)
-    seen = {ast.dump(text.tree)}
     found: list[Mutant] = []
-    for one in exercises_of(source, path):
-        if exercise and one.name != exercise:
-            continue
-        for name, edit in _edits(text, one):
-            changed = source[: edit.start] + edit.text + source[edit.end :]
-            program = same_program(changed)
+    for statement in text.tree.body:
+        start, end = text.start(statement), text.end(statement)
+        seen = {same_program(source[start:end])}
+        for name, edit in _edits(text, statement):
+            first = source.count("\n", 0, edit.start) + 1
+            last = source.count("\n", 0, edit.end) + 1
+            owner = whose(first, last)
+            if not owner:
+                continue
+            program = same_program(source[start : edit.start] + edit.text + source[edit.end : end])
             if program is None or program in seen:
                 continue
             seen.add(program)
-            found.append(_mutant(one.name, name, edit, source, changed))
+            changed = source[: edit.start] + edit.text + source[edit.end :]
+            found.append(_mutant(owner, name, edit, source, changed))
     return tuple(sorted(found, key=lambda m: m.line))
 
 
@@ -102,19 +161,11 @@ def same_program(source: str) -> str | None:
     return ast.dump(tree)
 
 
-def _edits(text: Text, exercise: Exercise) -> Iterator[tuple[str, Edit]]:
-    answers = [(answer.start, answer.end) for answer in exercise.answers]
-
-    def inside(first: int, last: int) -> bool:
-        return any(start < first and last < end for start, end in answers)
-
-    for node in nodes_to_change(text.tree):
+def _edits(text: Text, statement: ast.stmt) -> Iterator[tuple[str, Edit]]:
+    for node in nodes_to_change(ast.Module([statement], [])):
         for name, operator in OPERATORS.items():
             for edit in operator(node, text):
-                first = text.source.count("\n", 0, edit.start) + 1
-                last = text.source.count("\n", 0, edit.end) + 1
-                if inside(first, last):
-                    yield name, edit
+                yield name, edit
 
 
 def _mutant(exercise: str, operator: str, edit: Edit, source: str, changed: str) -> Mutant:

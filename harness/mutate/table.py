@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.curriculum import ROOT, CurriculumError, Day, read_source
@@ -18,7 +18,12 @@ HEAD = (
     "| Day | Title | Caught | Mutants | % | Same program | Habits rejected | Made from |\n"
     "|---|---|---:|---:|---:|---:|---:|---|"
 )
+HOUSE = ("<!-- house:begin -->", "<!-- house:end -->")
+HOUSE_HEAD = (
+    "| File | Caught | Mutants | % | Same program | Made from |\n|---|---:|---:|---:|---:|---|"
+)
 _ROW = re.compile(r"^\| (\w+/\d+) \|.*$", re.MULTILINE)
+_HOUSE_ROW = re.compile(r"^\| (harness/\S+) \|.*$", re.MULTILINE)
 _ALL = "all"
 
 
@@ -36,18 +41,37 @@ def hash_of(day: Day) -> str:
 
 def updated(text: str, reports: Iterable[DayReport], path: Path = TABLE) -> str:
     """``text`` with the reports' rows in its table; other days keep theirs."""
-    for mark in (BEGIN, END):
+    rows = {report.key: _row(report) for report in reports}
+    return _with_rows(text, (BEGIN, END), HEAD, _ROW, rows, _sum, path)
+
+
+def updated_house(text: str, reports: Iterable[DayReport], path: Path = TABLE) -> str:
+    """The same for the table of the harness's own files."""
+    rows = {report.key: _house_row(report) for report in reports}
+    return _with_rows(text, HOUSE, HOUSE_HEAD, _HOUSE_ROW, rows, _house_sum, path)
+
+
+def _with_rows(
+    text: str,
+    marks: tuple[str, str],
+    head: str,
+    known: re.Pattern[str],
+    new: dict[str, str],
+    sum_of: Callable[[Iterable[str]], str],
+    path: Path,
+) -> str:
+    begin, end = marks
+    for mark in marks:
         if text.count(mark) != 1:
             found = text.count(mark)
             raise CurriculumError(path, 1, f"it must hold {mark} exactly once, not {found} times")
-    before, rest = text.split(BEGIN)
-    if END not in rest:
-        raise CurriculumError(path, before.count("\n") + 1, f"{END} must stand after {BEGIN}")
-    table, after = rest.split(END)
-    rows = {match[1]: match[0] for match in _ROW.finditer(table)}
-    rows.update({report.key: _row(report) for report in reports})
-    body = "\n".join([HEAD, *(rows[key] for key in sorted(rows)), _sum(rows.values())])
-    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+    before, rest = text.split(begin)
+    if end not in rest:
+        raise CurriculumError(path, before.count("\n") + 1, f"{end} must stand after {begin}")
+    table, after = rest.split(end)
+    rows = {**{match[1]: match[0] for match in known.finditer(table)}, **new}
+    body = "\n".join([head, *(rows[key] for key in sorted(rows)), sum_of(rows.values())])
+    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
 
 
 def stale(text: str, days: Iterable[Day]) -> list[str]:
@@ -76,3 +100,18 @@ def _sum(rows: Iterable[str]) -> str:
         f"| {_ALL} | {len(cells)} days | {caught} | {total} | {percent(caught, total):.1f} "
         f"| {same} | {rejected} of {applicable} | |"
     )
+
+
+def _house_row(report: DayReport) -> str:
+    same = sum(one.count("equivalent") for one in report.judged)
+    return (
+        f"| {report.key} | {report.caught} | {report.total} | {report.percent:.1f} | {same} "
+        f"| `{report.files}` |"
+    )
+
+
+def _house_sum(rows: Iterable[str]) -> str:
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    caught, total, same = (sum(int(row[at]) for row in cells) for at in (1, 2, 4))
+    share = f"{percent(caught, total):.1f}"
+    return f"| {_ALL} {len(cells)} files | {caught} | {total} | {share} | {same} | |"

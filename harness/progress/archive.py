@@ -54,8 +54,14 @@ def put(file: Path, content: bytes) -> None:
 def kept_of(day: Day, folder: Path = FOLDER) -> list[Kept]:
     """The kept versions, newest first."""
     files = sorted((folder / day.track / day.name).glob("*.py"), key=_age)
-    kept = [Kept(n, file, file.stem.replace("_", " ", 1)) for n, file in enumerate(files, start=1)]
+    kept = [Kept(n, file, _when(_age(file)[0])) for n, file in enumerate(files, start=1)]
     return kept[::-1]
+
+
+def _when(stamp: str) -> str:
+    """As a clock shows it; the names of files have no colons, for Windows takes none."""
+    day, _, clock = stamp.partition("_")
+    return f"{day} {clock.replace('-', ':')}"
 
 
 def _age(file: Path) -> tuple[str, int]:

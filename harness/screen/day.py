@@ -13,6 +13,7 @@ from rich.text import Text
 from harness.curriculum import ROOT
 from harness.measure.units import bytes_text, seconds_text
 from harness.protocol import LEARNER, DayResult, ExerciseResult, Failure, TestResult
+from harness.screen.pager import wrapped
 from harness.screen.problems import list_problems
 
 _MARKS = {"passed": "✓", "wrong": "✗", "not started": "·", "skipped": "-"}
@@ -104,8 +105,10 @@ def _summary(exercise: ExerciseResult) -> str:
     if exercise.status == "not started":
         return "not started"
     if exercise.status == "wrong":
+        if not failed:
+            return f"{_counted(not_run, total)} not run" if total else "no test ran"
         rest = f" · {not_run} not run" if not_run else ""
-        return f"{failed} of {total} tests fail{rest}" if total else "no test ran"
+        return f"{_counted(failed, total)} fail{'s' * (total == 1)}{rest}"
     skipped = sum(t.outcome == "skipped" for t in exercise.tests)
     parts = [f"{total - skipped} tests"] if total > skipped else []
     if skipped:
@@ -118,6 +121,10 @@ def _summary(exercise: ExerciseResult) -> str:
     if peak:
         parts.append(bytes_text(peak))
     return " · ".join(parts)
+
+
+def _counted(some: int, total: int) -> str:
+    return f"{some} of {total} test{'s' * (total > 1)}"
 
 
 def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
@@ -219,7 +226,8 @@ def next_step(result: DayResult, left: list[str] | None = None) -> list[str]:
             return [f"Next: {left[0]} ({grade} EX={left[0]})"]
         if left is not None:
             return [f"Next: {grade} (the whole day)"]
-        return [f"Next: make {result.track} DAY={result.day + 1}"] if _exists(result, 1) else []
+        later = _later(result)
+        return [f"Next: make {result.track} DAY={later}"] if later else []
     if all(e.status == "not started" for e in result.exercises):
         file = f"tracks/{result.track}/day{result.day:02d}.py"
         return [f"Next: make lesson {day}, then write the answers in {file}"]
@@ -228,20 +236,18 @@ def next_step(result: DayResult, left: list[str] | None = None) -> list[str]:
     return [f"Next: {todo.name} ({grade} EX={todo.name})"] if todo else []
 
 
-def _exists(result: DayResult, ahead: int) -> bool:
-    number = result.day + ahead
-    return (ROOT / "tracks" / result.track / "solutions" / f"day{number:02d}.py").exists()
+def _later(result: DayResult) -> int | None:
+    """The track's next day that exists."""
+    solutions = (ROOT / "tracks" / result.track / "solutions").glob("day*.py")
+    numbers = [int(file.stem.removeprefix("day")) for file in solutions]
+    return min((number for number in numbers if number > result.day), default=None)
 
 
 def _paragraph(text: str, console: Console, indent: str, style: str = "") -> None:
     """Wrap to the width, keeping the text's own line breaks."""
     for line in text.splitlines():
         lead = indent + line[: len(line) - len(line.lstrip())]
-        wrapped = textwrap.wrap(
-            line.strip(), width=max(console.width - len(lead), 30),
-            break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
-        for part in wrapped or [""]:
+        for part in wrapped(line.strip(), max(console.width - len(lead), 30)) or [""]:
             console.print(Text(lead + part, style=style), soft_wrap=True)
 
 

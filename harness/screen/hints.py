@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from harness.curriculum import Day, Exercise, deeper_hints
+from harness.screen.pager import wrapped
 
 
 def hint_text(day: Day, exercise: Exercise, taken: int, passed: bool) -> tuple[str, int]:
@@ -14,16 +13,14 @@ def hint_text(day: Day, exercise: Exercise, taken: int, passed: bool) -> tuple[s
     """
     deeper = deeper_hints(day, exercise)
     in_file = [hint for hint in (*exercise.todos, *exercise.hints) if hint not in deeper]
-    hints = ([f"In {day.file.name}: {' '.join(in_file)}"] if in_file else []) + deeper
+    hints = ([f"In {day.file.name}: " + "\n".join(in_file)] if in_file else []) + deeper
     first = min(len(in_file), 1)
     asked = min(taken + 1, len(hints) - first)
     depth = first + asked
     lines = [f"{exercise.name}, hint {depth} of {len(hints)}:", ""]
     for number, hint in enumerate(hints[:depth], 1):
-        lines += textwrap.wrap(
-            f"{number}. {hint}", 78, initial_indent="  ", subsequent_indent="     ",
-            break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
+        for at, part in enumerate(hint.split("\n")):  # what the file says in several comments
+            lines += wrapped(part, 78, "     " if at else f"  {number}. ", "     ")
     if depth == len(hints):
         force = "" if passed else " FORCE=1"
         command = f"make solution TRACK={day.track} DAY={day.number}{force}"

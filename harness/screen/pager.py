@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
+from typing import TextIO
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -17,6 +19,35 @@ def columns(most: int, otherwise: int) -> int:
     """Of the terminal (or what COLUMNS says), ``most`` at most; ``otherwise`` where neither is."""
     width = shutil.get_terminal_size((otherwise, 24)).columns
     return min(width or otherwise, most)
+
+
+_COMMAND = re.compile(r"\bmake [a-z-]+(?: [A-Z]+=[^\s,;:)]+)+")
+
+
+def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """One paragraph in lines of ``width`` at most; neither a word nor a make command is broken."""
+
+    def joined(command: re.Match[str]) -> str:
+        fits = len(rest) + len(command[0]) <= width
+        return command[0].replace(" ", "\0") if fits else command[0]
+
+    lines = textwrap.wrap(
+        _COMMAND.sub(joined, text), width, initial_indent=first, subsequent_indent=rest,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace("\0", " ") for line in lines]
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print sentences. On a terminal their lines are broken between words, elsewhere not at all."""
+    stream = stream or sys.stdout
+    if stream.isatty():
+        width, lines = columns(100, 80), []
+        for line in text.split("\n"):
+            indent = line[: len(line) - len(line.lstrip())]
+            lines += wrapped(line.strip(), width, indent, indent) or [""]
+        text = "\n".join(lines)
+    print(text, file=stream)
 
 
 def page(text: str) -> None:

@@ -72,10 +72,13 @@ class Waiting:
     def _write(self) -> None:
         width = shutil.get_terminal_size((80, 24)).columns
         text = self._progress.text()
-        if " for " in text:
-            text += " (Ctrl-C ends it)"
-        if len(text) >= width:
-            text = text[: width - 2] + "…"
+        _, mark, seconds = text.rpartition(", for ")
+        tail = f"{mark}{seconds}" if mark else ""
+        way_out = " (Ctrl-C ends it)"
+        if tail and len(text + way_out) < width:
+            text, tail = text + way_out, tail + way_out
+        if len(text) >= width:  # the seconds stay
+            text = text[: max(width - 2 - len(tail), 0)] + "…" + tail
         with self._lock:
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()

@@ -207,7 +207,8 @@ def nearly(
         )
     else:
         digits = int(-np.log10(off))
-        if digits < (5 if dtype == "float64" else 2):
+        least, most = (5, 15) if dtype == "float64" else (2, 6)
+        if not least <= digits <= most:  # with more, only small values beside large ones are wrong
             return None
         says = f"it is right to about {digits} digits only: "
         if dtype == "float64" and _is_float32(actual[wrong]):

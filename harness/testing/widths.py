@@ -24,7 +24,7 @@ def why_narrow(report: KernelReport) -> str:
         if a["kind"] in ("load", "store") and prod(a["shape"]) > 1
     ]
     if not blocks:
-        return "the kernel loads and stores single numbers"
+        return "the kernel loads and stores single numbers only"
     if all(size * bits < WIDE * threads for size, bits, _ in blocks):
         size, bits, _ = max(blocks, key=lambda block: block[0] * block[1])
         return (

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.curriculum import ROOT, Day
 from harness.progress.archive import keep
+from harness.screen.pager import say
 from harness.update import finish as writer
 from harness.update.finish import FOLDER, PENDING, locked
 from harness.update.merge import MARK, conflicts_in, merge, same_text
@@ -45,17 +46,17 @@ def update(check: bool, undo: bool, upstream: str, root: Path = ROOT) -> int:
                 raise UpdateError("another make update is running.")
             said = writer.finish(root)
             if said:
-                print("\n".join(["An interrupted update has been finished.", *said]))
+                say("\n".join(["An interrupted update has been finished.", *said]))
             _forget_unfinished(root)
             return _undo(Git(root), check) if undo else _update(Git(root), check, upstream)
     except UpdateError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
     except OSError as error:
-        print(f"the update stopped: {error}", file=sys.stderr)
+        say(f"the update stopped: {error}", sys.stderr)
         if (root / FOLDER / PENDING).exists():
-            print("It goes on with the next command, from where it stopped.", file=sys.stderr)
+            say("It goes on with the next command, from where it stopped.", sys.stderr)
         else:
-            print("Nothing was changed.", file=sys.stderr)
+            say("Nothing was changed.", sys.stderr)
     return 3
 
 
@@ -66,9 +67,9 @@ def _update(git: Git, check: bool, upstream: str) -> int:
     newest = fetch(git, remote)
     if git.run("merge-base", "--is-ancestor", newest, head).returncode == 0:
         address = git.maybe("remote", "get-url", remote) or remote
-        print(f"Nothing new: you have all of {address}.")
+        say(f"Nothing new: you have all of {address}.")
         if remote == "origin" and git.out("remote").split() == ["origin"]:
-            print("(If that is your own fork: git remote add upstream <the project's address>.)")
+            say("(If that is your own fork: git remote add upstream <the project's address>.)")
         return 0
     base = common_base(git, remote, head, newest)
     plan = make_plan(git, head, base, newest)
@@ -76,7 +77,7 @@ def _update(git: Git, check: bool, upstream: str) -> int:
     _say_plan(plan, f"The version of {when}", check)
     _say_subjects(git, base or head, newest)
     if check:
-        print("\nNothing was changed: make update without CHECK=1 does it.")
+        say("\nNothing was changed: make update without CHECK=1 does it.")
         return 0
     record = _record(git, plan, _new_commit(git, plan, base))
     _write(git, record, plan.files)
@@ -173,14 +174,14 @@ def _write(git: Git, record: Record, files: list[File]) -> None:
         os.sync()
     writer.put(root / FOLDER / PENDING, record.stamp.encode())
     for line in writer.finish(root):
-        print(line)
+        say(line)
 
 
 def _undo(git: Git, check: bool) -> int:
     head = check_clone(git)
     record = _last(git.root)
     if record is None:
-        print("There is no update to take back.")
+        say("There is no update to take back.")
         return 0
     if head != record.data["new"]:
         raise UpdateError(
@@ -189,12 +190,12 @@ def _undo(git: Git, check: bool) -> int:
         )
     folder = git.root / FOLDER / record.stamp
     files = [_back(git.root, folder, entry) for entry in record.data["files"]]
-    print(f"Taking back the update of {record.stamp.replace('_', ' ', 1)}.")
+    say(f"Taking back the update of {record.stamp.replace('_', ' ', 1)}.")
     for file in files:
         if file.how == "merged":
-            print(f"  {file.path}: changed since; that change is kept in it")
+            say(f"  {file.path}: changed since; that change is kept in it")
         elif file.how == "kept apart":
-            print(f"  {file.path}: changed since; that version is kept in the archive")
+            say(f"  {file.path}: changed since; that version is kept in the archive")
     if check:
         return 0
     moved = {
@@ -206,7 +207,7 @@ def _undo(git: Git, check: bool) -> int:
         "moved": moved, "undoes": record.stamp,
     }  # fmt: skip
     _write(git, Record(_stamp(git.root), data), files)
-    print(f"{len(files)} file(s) are what they were before it.")
+    say(f"{len(files)} file(s) are what they were before it.")
     return 0
 
 
@@ -254,32 +255,32 @@ def _stamp(root: Path) -> str:
 def _say_plan(plan: Plan, version: str, check: bool) -> None:
     would = "would bring" if check else "brings"
     kinds = Counter(file.path.split("/")[0] for file in plan.files if file.day is None)
-    print(f"{version} {would}:")
+    say(f"{version} {would}:")
     days = [file for file in plan.files if file.day is not None]
     for file in days:
         if file.how == "new" and file.before is None:
-            print(f"  new day       {_name(file)}{_title(file)}")
+            say(f"  new day       {_name(file)}{_title(file)}")
     for file in days:
         if file.came_from:
-            print(f"  moved         {file.came_from} is now {file.path}, with your answers")
+            say(f"  moved         {file.came_from} is now {file.path}, with your answers")
         if file.how == "merged":
             what = "upstream's changes and your answers" if not file.conflicts else (
                 f"{len(file.conflicts)} place(s) for you to decide"
             )  # fmt: skip
-            print(f"  merged        {file.path}: {what}")
+            say(f"  merged        {file.path}: {what}")
             for line, text in file.reworded:
-                print(f"  yours stays   {file.path}:{line}, where upstream now says: {text}")
+                say(f"  yours stays   {file.path}:{line}, where upstream now says: {text}")
         elif file.how == "kept apart":
             gone = "upstream has no such day now" if file.after is None else "another day now"
-            print(f"  kept apart    {file.path}: {gone}; your version is in the archive")
+            say(f"  kept apart    {file.path}: {gone}; your version is in the archive")
     plain = [f for f in days if f.how in ("changed", "removed") and not f.came_from]
     if plain:
-        print(f"  {'days':<13} {len(plain)} that you have not started")
+        say(f"  {'days':<13} {len(plain)} that you have not started")
     for name, count in sorted(kinds.items()):
-        print(f"  {name:<13} {count} file(s)")
+        say(f"  {name:<13} {count} file(s)")
     for file in plan.files:
         if file.day is None and file.how == "merged":
-            print(f"  merged        {file.path}: you had changed it too")
+            say(f"  merged        {file.path}: you had changed it too")
 
 
 SUBJECTS = 10
@@ -289,15 +290,15 @@ def _say_subjects(git: Git, base: str, newest: str) -> None:
     """What was done, in the words of those who did it."""
     subjects = git.maybe("log", "--no-merges", "--format=%s", f"{base}..{newest}").splitlines()
     if subjects:
-        print("What is new:")
+        say("What is new:")
     for subject in subjects[:SUBJECTS]:
-        print(f"  {subject}")
+        say(f"  {subject}")
     if len(subjects) > SUBJECTS:
-        print(f"  and {len(subjects) - SUBJECTS} more")
+        say(f"  and {len(subjects) - SUBJECTS} more")
 
 
 def _title(file: File) -> str:
-    found = re.search(rb"^Day \d+: (.+?)\s*$", file.after or b"", re.MULTILINE)
+    found = re.search(rb'^(?:""")?Day \d+: (.+?)\s*$', file.after or b"", re.MULTILINE)
     return f": {found[1].decode(errors='replace')}" if found else ""
 
 
@@ -305,19 +306,19 @@ def _say_done(plan: Plan) -> int:
     """The rest, for the learner to act on."""
     for file in plan.files:
         if file.day is None and file.how == "kept apart":
-            print(f"{file.path}: upstream's is in place; your change of it is in {FOLDER}")
+            say(f"{file.path}: upstream's is in place; your change of it is in {FOLDER}")
         if file.broken:
-            print(f"{file.path}:{file.broken}, after merging: yours and upstream's do not fit")
+            say(f"{file.path}:{file.broken}, after merging: yours and upstream's do not fit")
     conflicts = [(file.path, line) for file in plan.files for line in file.conflicts]
     if conflicts:
-        print("\nYou and upstream have changed the same lines. Both versions stand there, between")
-        print(f"{MARK} and >>>>>>> upstream: keep what you want, delete the marks.")
+        say("\nYou and upstream have changed the same lines. Both versions stand there, between")
+        say(f"{MARK} and >>>>>>> upstream: keep what you want, delete the marks.")
         for path, line in conflicts:
-            print(f"  {path}:{line}: yours and upstream's differ here")
+            say(f"  {path}:{line}: yours and upstream's differ here")
     print()
     if any(file.path == "requirements.txt" for file in plan.files):
-        print("requirements.txt has changed: the next make brings the environment up to date.")
-    print("make mine grades what you have solved; make update UNDO=1 takes the update back.")
+        say("requirements.txt has changed: the next make brings the environment up to date.")
+    say("make mine grades what you have solved; make update UNDO=1 takes the update back.")
     return 1 if conflicts or any(file.broken for file in plan.files) else 0
 
 

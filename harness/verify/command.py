@@ -8,10 +8,11 @@ from contextlib import ExitStack, suppress
 from harness.curriculum import ROOT, Day, find_day, find_track, find_tracks
 from harness.run import Cold
 from harness.run.process import Metered
-from harness.usage import check_choice, seed_of
+from harness.usage import Usage, check_choice, seed_of
 from harness.verify import checks
 from harness.verify.form import check_form, readable
 from harness.verify.says import check_says
+from harness.verify.soak import part_of, seeds_of, soak_days
 
 Found = dict[str, list[str]]
 Costs = dict[str, float]
@@ -57,6 +58,23 @@ def verify_days(
         if len(days) > 1:
             print(_dearest(costs))
         print(f"\n{proved} of {len(days)} days are proved.")
+    return 1 if failed else 0
+
+
+def soak(
+    track: str, number: str, device: str, seed: str, seeds: str, part: str, as_json: bool
+) -> int:
+    """The references over ``seeds`` seeds. → exit code 0 if none failed."""
+    check_choice("DEVICE", device, ("auto", "cpu", "cuda"))
+    if as_json:
+        raise Usage("SEEDS prints each failure when it is met: there is no --json of it.")
+    wanted = seeds_of(seeds, str(seed_of(seed or "0")))
+    days = part_of([find_day(track, number)] if number else _days(track), part)
+    with ExitStack() as stack:
+        names = dict.fromkeys(day.track for day in days)
+        launchers = {name: _launcher(name, device, stack) for name in names}
+        failed = soak_days(days, launchers, wanted, device)
+    print(f"{len(days)} days with {len(wanted)} seeds each: {failed} runs failed.")
     return 1 if failed else 0
 
 

@@ -152,11 +152,13 @@ class Session:
                 self.view.draw()
                 return
         if isinstance(event, Saved):
+            why = ""
             if any(file.is_relative_to(ROOT / "harness") for file in event.files):
-                self._restart("the harness changed: starting anew")
+                why = "the harness changed: starting anew"
+                self._restart(why)
             if self._matters(event.files):
                 self.saved_at = event.at
-                self._grade()
+                self._grade(why)
         elif isinstance(event, Graded):
             if event.number == self.number:  # an older run's result is of an older file
                 self._show(event.result)
@@ -174,7 +176,9 @@ class Session:
                 return True
         return False
 
-    def _grade(self) -> None:
+    def _grade(self, note: str = "") -> None:
+        """``note`` takes the place of the last one: what is asked for meanwhile stays."""
+        self.view.note = note
         if self.running is not None:
             self.running.cancel()
         if not self.warm.alive():
@@ -211,7 +215,7 @@ class Session:
         if self._stale(result):  # saved while nobody watched yet, or in the run's first instant
             self._grade()
             return
-        self.view.result, self.view.doing, self.view.note = result, "", ""
+        self.view.result, self.view.doing = result, ""
         self.view.latency = time.monotonic() - self.saved_at if self.saved_at else None
         try:
             Store().record(result)
@@ -263,7 +267,9 @@ class Session:
 
     def _hint(self) -> str:
         result = self.view.result
-        open_ = [e.name for e in result.exercises if e.status != "passed"] if result else []
+        if result is None:
+            return "A hint is for what the tests have found: press h again when they have run."
+        open_ = [e.name for e in result.exercises if e.status != "passed"]
         if not open_:
             return "Every exercise passes: n goes to the next day."
         exercise, store = find_exercise(self.day, open_[0]), Store()
@@ -276,16 +282,12 @@ class Session:
         return text
 
     def _next(self) -> None:
-        try:
-            day = find_day(self.day.track, self.day.number + 1)
-        except LookupError:
-            found = next_day(Store())
-            if found is None or found[0] != self.day.track or found[1] == self.day.number:
-                self.view.note = f"{self.day.track} has no later day yet."
-                self.view.draw()
-                return
-            day = find_day(*found)
-        self._turn_to(day)
+        later = [d for d in find_track(self.day.track).days if d.number > self.day.number]
+        if later:
+            self._turn_to(later[0])
+        else:
+            self.view.note = f"{self.day.track} has no later day yet."
+            self.view.draw()
 
     def _previous(self) -> None:
         earlier = [d for d in find_track(self.day.track).days if d.number < self.day.number]
@@ -297,7 +299,6 @@ class Session:
 
     def _turn_to(self, day: Day) -> None:
         self.day, self.view.result, self.saved_at = day, None, 0.0
-        self.view.note = ""
         self._grade()
 
     def _bench(self) -> None:

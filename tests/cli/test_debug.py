@@ -106,10 +106,23 @@ def test_a_debugging_run_stops_where_it_is_told(toy: Toy) -> None:
         terminal.wait_for("(Pdb)")
         terminal.press("c\n")
         said = terminal.wait_for("Next:")
-        assert "1 of 1 tests fail" in said and "stopped after" not in said
+        assert "1 of 1 test fails" in said and "stopped after" not in said
         assert terminal.process.wait(20) == 1
     finally:
         terminal.close(0.0)
+
+
+def test_who_leaves_the_debugger_is_told_so(toy: Toy) -> None:
+    file = toy.track / "day01.py"
+    file.write_text(file.read_text().replace(STUB, "breakpoint()\n    return x"))
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "autodiff", "1", "--debug"], cwd=toy.folder, text=True,
+        env={**os.environ, "PYTHONPATH": str(toy.folder)}, input="q\n", capture_output=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "1 of 1 test not run" in done.stdout, done.stdout
+    assert "you left the debugger before this test was over" in done.stdout
 
 
 def test_a_debugging_run_of_a_right_answer_takes_the_first_test(toy: Toy) -> None:
@@ -156,6 +169,10 @@ def test_a_kernel_stops_in_the_debugger_and_nowhere_else(tmp_path: Path) -> None
     )  # fmt: skip
     assert "fill_kernel()" in stopped.stdout and "41" in stopped.stdout, stopped.stdout
     assert "was never written" in stopped.stdout
+    left = subprocess.run(
+        [*command, "--debug"], cwd=ROOT, input="q\n", capture_output=True, text=True, timeout=120
+    )
+    assert "you left the debugger" in left.stdout and "onecmd" not in left.stdout, left.stdout
 
 
 def test_ctrl_c_gives_the_verdict_so_far_and_the_line_that_hangs(toy: Toy) -> None:

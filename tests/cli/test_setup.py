@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.toy import Toy
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -101,3 +105,46 @@ def test_a_python_from_the_environment_is_named(toy: Toy) -> None:
     assert "Or unset PYTHON, which your shell exports" in exported.stderr
     given = make(toy, "mine", "PYTHON=.venv/bin/python")
     assert "unset PYTHON" not in given.stderr
+
+
+def test_the_newest_torch_is_all_that_its_index_is_asked_for(tmp_path: Path) -> None:
+    """``ci/newest.sh`` with a pip and a make that only note how they were called."""
+    (tmp_path / "ci").mkdir()
+    shutil.copy(ROOT / "ci/newest.sh", tmp_path / "ci")
+    noted = tmp_path / "calls"
+    for name in ("bin/make", ".venv/bin/python"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$(basename "$0") $*" >> "{noted}"\n')
+        (tmp_path / name).chmod(0o755)
+    for channel, folder in (("release", "cpu"), ("nightly", "nightly/cpu")):
+        noted.unlink(missing_ok=True)
+        environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+        subprocess.run(
+            ["bash", "ci/newest.sh"], cwd=tmp_path, check=True,
+            env={**environment, "CHANNEL": channel},
+        )  # fmt: skip
+        calls = noted.read_text().splitlines()
+        asked = [call for call in calls if "index" in call]
+        assert len(asked) == 1 and "extra" not in asked[0], calls
+        options, _, rest = asked[0].partition(" --index-url ")
+        assert rest == f"https://download.pytorch.org/whl/{folder} torch"
+        assert "--no-deps" in options and ("--pre" in options) == (channel == "nightly")
+        assert any(call.endswith("--upgrade triton") for call in calls)
+        assert calls[-1] == "make test-all"
+
+
+def test_what_make_runs_is_for_the_bash_of_macos() -> None:
+    """Its bash is 3.2: no arrays from mapfile, no names as keys, no change of case."""
+    makefile = (ROOT / "Makefile").read_text()
+    scripts = {f"ci/{name}" for name in re.findall(r"ci/([\w.]+\.sh)", makefile)}
+    for script in list(scripts):
+        scripts |= set(re.findall(r"^\. (ci/[\w.]+)", (ROOT / script).read_text(), re.MULTILINE))
+    assert {"ci/lint.sh", "ci/container.sh", "ci/container.lib.sh"} <= scripts
+    newer = re.compile(
+        r"^[^#\n]*(\b(mapfile|readarray|coproc)\b|\b(declare|local) -[An]|&>>|\|&|\bwait -n"
+        r"|\$\{\w+(\[[^]]*\])?([,^]|@[A-Za-z]))",
+        re.MULTILINE,
+    )
+    for script in sorted(scripts):
+        found = newer.search((ROOT / script).read_text())
+        assert found is None, f"{script}: {found.group()}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from harness.protocol import DayResult, ExerciseResult, Failure, GradedFile, TestResult
+from harness.screen import day as day_screen
 from harness.screen.day import next_step, show
 from harness.screen.junit import junit_xml
 
@@ -112,6 +114,17 @@ def test_after_one_of_the_exercises_the_next_one_is_next_and_not_the_next_day() 
     assert next_step(one, left) == ["Next: masked_softmax (make triton DAY=13 EX=masked_softmax)"]
     assert next_step(one, []) == ["Next: make triton DAY=13 (the whole day)"]
     assert next_step(one) == ["Next: make triton DAY=14"]
+
+
+def test_the_next_day_is_the_next_that_exists(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(day_screen, "ROOT", tmp_path)
+    solutions = tmp_path / "tracks/triton/solutions"
+    solutions.mkdir(parents=True)
+    for number in (1, 3, 22, 23):
+        (solutions / f"day{number:02d}.py").touch()
+    passed = [ExerciseResult("softmax", "passed")]
+    for number, following in ((3, ["Next: make triton DAY=22"]), (23, [])):
+        assert next_step(result(day=number, exercises=passed)) == following
 
 
 def test_junit_counts_and_escapes() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.screen.pager import wrapped
 from tests.support.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,7 @@ def test_without_any_pager_it_is_printed(tmp_path: Path) -> None:
     shown = terminal(LESSON, PATH=str(tmp_path), PAGER="no-such-pager -x")
     try:
         shown.wait_for("Derivatives")
+        shown.wait_for("aircraft")  # near the end: who does not read on stops the program
         assert shown.process.wait(10) == 0
     finally:
         shown.close(0.0)
@@ -113,3 +115,26 @@ def test_make_help_pages_in_a_low_window() -> None:
         assert shown.process.wait(10) == 0
     finally:
         shown.close(0.0)
+
+
+def test_a_sentence_breaks_no_word_and_no_command() -> None:
+    said = "autodiff day 1 has not been passed: make hint TRACK=autodiff DAY=1 helps, and so on."
+    assert wrapped(said, 60, "  ", "  ") == [
+        "  autodiff day 1 has not been passed:",
+        "  make hint TRACK=autodiff DAY=1 helps, and so on.",
+    ]
+    assert max(map(len, wrapped(said, 20))) <= 20  # a command that fits nowhere is broken after all
+
+
+def test_an_error_is_wrapped_on_a_terminal_and_whole_in_a_pipe() -> None:
+    command = [sys.executable, "-m", "harness", "hint"]
+    whole = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr
+    assert whole.count("\n") == 1 and len(whole) > 80
+    shown = terminal(command)
+    try:
+        said = shown.wait_for("autodiff)")
+        assert all(len(line.rstrip()) <= 80 for line in said.splitlines())
+        assert said.split() == whole.split()
+        assert "make hint TRACK=triton DAY=7" in said
+    finally:
+        shown.close()

@@ -37,4 +37,27 @@ def test_it_counts_by_itself_and_leaves_nothing_behind(monkeypatch: pytest.Monke
     written = out.getvalue().split("\r\x1b[K")
     assert len(written) >= 4, "nobody sent an event, and it went on counting"
     assert all(len(text) < 40 for text in written)
+    assert all(text.endswith(("s", "it)")) for text in written if " of " in text or "test_" in text)
     assert written[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        ("80", "grading …, test_values[64-128] of softmax, for 3 s (Ctrl-C ends it)"),
+        ("60", "grading …, test_values[64-128] of softmax, for 3 s"),
+        ("40", "grading …, test_values[64-128…, for 3 s"),
+    ],
+)
+def test_the_seconds_are_never_cut_off(
+    columns: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setenv("COLUMNS", columns)
+    out = io.StringIO()
+    waited = Waiting(out)
+    waited.note(Event("started", "test_values[64-128]", "softmax"))
+    now[0] = 103.0
+    waited._write()
+    assert out.getvalue().split("\r\x1b[K")[-1] == line

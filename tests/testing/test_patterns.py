@@ -204,6 +204,21 @@ def test_never_written():
     assert explain(got, want, 1e-9) is None
 
 
+def test_all_nan_beside_values_that_are_rightly_nan():
+    want = np.random.default_rng(0).normal(size=(4, 5))
+    want[1, :3] = np.nan
+    found = explain(np.full((4, 5), np.nan), want, 1e-9)
+    assert found is not None
+    assert found.says == "every value is nan, and only 3 of 20 should be."
+
+
+def test_a_huge_constant_is_not_written_out():
+    want = np.random.default_rng(0).normal(size=12)
+    found = explain(np.full(12, np.finfo(np.float32).min), want, 1e-9)
+    assert found is not None
+    assert found.says == "every value is the same, -3.403e+38; the right ones differ."
+
+
 def test_what_the_inputs_explain():
     x = np.random.default_rng(0).normal(size=(10, 12))
     found = explain(x, np.exp(x), 1e-9, inputs=[x])
@@ -271,6 +286,13 @@ def test_nearly_right(dtype, computed, says):
         assert "digits only" not in message and "roundings" not in message
     else:
         assert says in message, message
+
+
+def test_small_values_beside_large_ones_are_not_right_to_all_digits():
+    x = np.array([1.0, 2.0, 1e-30])
+    with pytest.raises(AssertionError) as mismatch:
+        close(np.array([1.0, 2.0, 1.1e-30]), x)
+    assert "digits" not in str(mismatch.value)
 
 
 def test_an_even_small_error_of_one_sign_is_not_called_rounding():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.update import command
+from harness.update.plan import File
 from tests.support.upstream import STUB, Clone, Upstream, git
 
 DAY = "tracks/autodiff/day01.py"
@@ -362,3 +364,9 @@ def test_a_comment_that_both_have_changed_is_said(upstream: Upstream, clone: Clo
     said = clone.harness("update")
     line = file.read_text().splitlines().index("    # TODO: half done.") + 1
     assert f"day01.py:{line}, where upstream now says: # TODO: return a fresh array." in said
+
+
+@pytest.mark.parametrize("opening", ['"""', '"""\n'])
+def test_a_new_day_is_named_whichever_line_its_docstring_begins_on(opening: str) -> None:
+    text = f'{opening}Day 20: Split-K\n====\n"""\n'.encode()
+    assert command._title(File("tracks/triton/day20.py", None, text)) == ": Split-K"

@@ -150,6 +150,43 @@ def test_rerun_and_hints_beyond_the_last(learner: Learner) -> None:
     terminal.wait_for("Every exercise passes")
 
 
+def test_a_hint_that_is_asked_for_in_a_run_outlives_it(learner: Learner) -> None:
+    terminal = learner.terminal
+    terminal.wait_for("quit")
+    learner.save("import time; time.sleep(1.5); return 3 * x")
+    terminal.wait_for("grading")
+    terminal.press("h")
+    terminal.wait_for("hint 2 of 3")
+    terminal.wait_for("tests fail")
+    terminal.wait_for("hint 2 of 3")
+    terminal.wait_for("after the save")
+
+
+def test_a_day_that_has_not_run_yet_has_no_hint(toy: Toy) -> None:
+    tests = toy.track / "tests" / "test_day01.py"
+    tests.write_text("import time; time.sleep(3)\n" + tests.read_text())
+    terminal = watching(toy, "1")
+    try:
+        terminal.wait_for("grading")
+        terminal.press("h")
+        terminal.wait_for("press h again when they have run")
+        terminal.wait_for("not started")
+        terminal.press("h")
+        terminal.wait_for("hint 2 of 3")
+    finally:
+        terminal.close(0.0)
+
+
+def test_next_goes_over_a_gap(learner: Learner) -> None:
+    learner.toy.add_day(4)
+    assert learner.toy.run("-m", "harness", "stubs").returncode == 0
+    for day in (2, 4):
+        learner.terminal.press("n")
+        learner.terminal.wait_for(f"Day {day}:")
+    learner.terminal.press("p")
+    learner.terminal.wait_for("Day 2:")
+
+
 @pytest.mark.parametrize("solved", [False, True])
 def test_quitting_gives_the_terminal_back(learner: Learner, solved: bool) -> None:
     terminal = learner.terminal

@@ -114,9 +114,9 @@ def best_step(f: Function, x: float) -> float:
       is off by eps · |x|, which moves f by |D(h)| times as much. Both divided by h, that is
       eps · (|f(x)| + |x D(h)|) / h
 
-    Return the h, of those that have a 2h, for which the sum of both is least. Far from x, f may
-    overflow or not be defined (log of a negative number): steps where the sum is nan do not count,
-    and no warning is shown.
+    Return the h, of those that have a 2h, for which the sum of both is least, as a float of
+    Python's own. Far from x, f may overflow or not be defined (log of a negative number): steps
+    where the sum is nan do not count, and no warning is shown.
 
     >>> 1e-6 < best_step(np.exp, 0.0) < 1e-4
     True

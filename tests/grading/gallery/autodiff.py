@@ -6,6 +6,7 @@ from harness.curriculum import Day
 from tests.grading.gallery import Wrong
 
 ONE, SIX, TEN = Day("autodiff", 1), Day("autodiff", 6), Day("autodiff", 10)
+FIFTEEN, SEVENTEEN = Day("autodiff", 15), Day("autodiff", 17)
 
 COMPLEX = (
     "    h = 1e-30\n"
@@ -102,5 +103,17 @@ WRONG = [
         (("        return self.__class__(compute(math.pow, x, n), (self,), f\"**{n:g}\", backward)",
           "        return self.__class__(compute(math.pow, x, n), (), f\"**{n:g}\", backward)"),),
         never=("sign", "float32"),
+    ),
+    Wrong(
+        "zeros are not handed on by backward", FIFTEEN, "Tensor",
+        (("            if g is None:\n                continue\n",
+          "            if g is None or not g.any():\n                continue\n"),),
+        cause="Zeros are a gradient too",
+    ),
+    Wrong(
+        "a zero gradient hides an infinite factor", SEVENTEEN, "mul",
+        (("(unbroadcast(g * y, a.shape), unbroadcast(g * x, b.shape))",
+          "tuple(unbroadcast(np.where(g, g * s, 0), t.shape) for s, t in ((y, a), (x, b)))"),),
+        cause="0 · inf is nan",
     ),
 ]  # fmt: skip

@@ -53,4 +53,31 @@ WRONG = [
           '        raise ValueError("there are no rows to evaluate on")\n', ""),),
         cause="is to raise a ValueError", never=("DID NOT RAISE",),
     ),
+    Wrong(
+        "the bias runs along the width", TWELVE, "conv2d",
+        (("out + bias[:, None, None]", "out + bias"),),
+        cause="The bias is added along the width", never=("sum of all biases",),
+    ),
+    Wrong(
+        "the second convolution moves by the stride", TWELVE, "ResidualBlock",
+        (("Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)",
+          "Conv2d(in_channels, out_channels, 3, padding=1, bias=False)"),
+         ("Conv2d(out_channels, out_channels, 3, padding=1, bias=False)",
+          "Conv2d(out_channels, out_channels, 3, stride, padding=1, bias=False)")),
+        cause="The second convolution takes the stride",
+    ),
+    Wrong(
+        "a batch is normalised with the running statistics", TWELVE, "BatchNorm2d",
+        (("        scale = self.weight * torch",
+          "        mean, variance = self.running_mean, self.running_var.to(wide)\n"
+          "        scale = self.weight * torch"),),
+        cause="normalised with the running statistics", never=("eval mode", "two large"),
+    ),
+    Wrong(
+        "the variance as a difference of two means", TWELVE, "BatchNorm2d",
+        (("            variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)\n",
+          "            mean = values.mean((0, 2, 3))\n"
+          "            variance = (values**2).mean((0, 2, 3)) - mean**2\n"),),
+        cause="nearly equal numbers are subtracted", never=("never written", "every value is nan"),
+    ),
 ]  # fmt: skip

@@ -153,4 +153,21 @@ WRONG = [
         ((MANY, MANY.replace("triton.cdiv(rows, rows_a_program)", "rows // rows_a_program")),),
         never=("mask on axis", "124 x 33", "mask is missing"),
     ),
+    Wrong(
+        "the padding of a tile counts as logits of 0", FOURTEEN, "softmax_many_rows",
+        (('mask=inside, other=-float("inf")\n    ).to', "mask=inside, other=0.0\n    ).to"),),
+        cause="lanes beyond the last column counted as logits of 0", never=("columns of the tile",),
+    ),
+    Wrong(
+        "the padding of a tile is nan", FOURTEEN, "softmax_many_rows",
+        (('mask=inside, other=-float("inf")\n    ).to', "mask=inside\n    ).to"),),
+        cause="made them nan: without `other`", never=("far below the others",),
+    ),
+    Wrong(
+        "an empty input is let through before it is checked", FOURTEEN, "softmax_many_rows",
+        (("    rows_a_program, block = _tile(columns)\n",
+          "    if not rows:\n        return torch.empty_like(x)\n"
+          "    rows_a_program, block = _tile(columns)\n"),),
+        cause="returned before its columns were counted",
+    ),
 ]  # fmt: skip

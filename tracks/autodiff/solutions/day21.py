@@ -66,7 +66,8 @@ def exp(x: day20.Tensor) -> day20.Tensor:
       docstring refuses them
     - the backward gives a share of the shape of x, and writes neither into x nor into ``g``.
 
-    The share is g · e^x. e^x is inf where it is too large for the dtype.
+    The share is g · e^x, with the e^x of the result: it is computed once. It is inf where it is too
+    large for the dtype.
 
     >>> exp(day20.Tensor([0.0, -np.inf, 1000.0])).tolist()
     [1.0, 0.0, inf]

@@ -305,7 +305,7 @@ def test_best_step_at_either_end():
 @exercise("best_step")
 def test_best_step_is_a_plain_number():
     h = day01.best_step(np.exp, 1)
-    assert type(h) is float, f"the step is a {type(h).__name__}, not a float"
+    assert type(h) is float, f"the step is a {type(h).__name__}, not a Python float"
 
 
 @exercise("second_derivative")

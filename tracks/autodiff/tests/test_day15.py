@@ -291,6 +291,20 @@ def test_leaves_add_up_and_inner_nodes_keep_nothing(rng):
 
 
 @exercise("Tensor")
+def test_a_gradient_of_zeros_is_handed_on(rng):
+    slopes = np.array([2.0, np.inf, np.nan])
+    x = day15.Tensor(rng.normal(3), requires_grad=True)
+    y = scaled(x._result(x.data, (x,), "steep", lambda g: (g * slopes,)), 0.0)
+    with np.errstate(all="ignore"):
+        y.backward(np.ones(3))  # zeros after one step
+    assert x.grad is not None, "zeros arrived at x, and its grad is None: zeros are a gradient too"
+    assert np.array_equal(x.grad.data, [0.0, np.nan, np.nan], equal_nan=True), (
+        f"a gradient of 0 met the slopes 2, inf and nan, and made {x.grad.tolist()}: 0 · inf and "
+        "0 · nan are nan"
+    )
+
+
+@exercise("Tensor")
 def test_a_leaf_may_be_its_own_root(rng):
     x = day15.Tensor(rng.normal(1), requires_grad=True)
     x.backward()

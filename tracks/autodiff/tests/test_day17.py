@@ -2,6 +2,8 @@
 
 import itertools
 import operator
+import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -125,10 +127,10 @@ def test_result_dtype_of_numbers_and_of_three():
         assert day.result_dtype(number) == np.dtype(kind), f"{number!r} alone is {kind}"
     half, ints = day.Tensor(np.ones(2, np.float16)), day.Tensor(np.ones(2, np.int64))
     zero_d = day.Tensor(np.float64(1.0))
-    assert day.result_dtype(half, ints, 2.5) == np.float16
+    assert day.result_dtype(half, ints, 2.5) == np.float16, "float16, int64 and a number"
     assert day.result_dtype(ints, zero_d, True) == np.float64, "a float64 of no axes and int64"
     assert day.result_dtype(ints, 2.5, zero_d) == np.float64, "a 0-d tensor ranks above a number"
-    assert day.result_dtype(day.Tensor([True]), 3, 2.5) == np.float32
+    assert day.result_dtype(day.Tensor([True]), 3, 2.5) == np.float32, "a bool and two numbers"
 
 
 # -- arithmetic --------------------------------------------------------------------------------
@@ -275,6 +277,18 @@ def test_mul_in_general(rng):
     used_twice("mul", rng)
 
 
+@exercise("mul")
+def test_zero_times_infinity_is_nan_in_the_shares_too():
+    x, y = np.array([np.inf, 2.0, np.nan, 3.0]), np.array([3.0, np.inf, 1.0, 4.0])
+    a, b = (day.Tensor(v, requires_grad=True) for v in (x, y))
+    twins = [torch.tensor(v, requires_grad=True) for v in (x, y)]
+    with np.errstate(all="ignore"):
+        day.mul(a, b).backward(np.zeros(4))
+    torch.mul(*twins).backward(torch.zeros(4, dtype=torch.float64))
+    for name, mine, theirs in (("a", a, twins[0]), ("b", b, twins[1])):
+        same(mine.grad.data, theirs.grad.numpy(), f"g = 0, gradient of {name} of {x} · {y}")
+
+
 @exercise("div")
 def test_div_in_general(rng):
     refuses("div", rng)
@@ -286,18 +300,27 @@ def test_div_in_general(rng):
 
 
 @exercise("div")
-def test_division_by_zero_is_ieee(recwarn):
+def test_division_by_zero_is_ieee():
     x = np.array([1.0, -1.0, 0.0, 2.0])
     y = np.array([0.0, 0.0, 0.0, np.inf])
-    a, b = (day.Tensor(v, requires_grad=True) for v in (x, y))
-    twins = [torch.tensor(v, requires_grad=True) for v in (x, y)]
-    result, wanted = day.div(a, b), torch.div(*twins)
-    result.backward(np.ones(4))
-    wanted.backward(torch.ones(4, dtype=torch.float64))
-    same(result.data, wanted.detach().numpy(), "x / 0")
-    same(a.grad.data, twins[0].grad.numpy(), "gradient of a in a / 0")
-    same(b.grad.data, twins[1].grad.numpy(), "gradient of b in a / 0")
-    assert not len(recwarn), f"numpy warned: {recwarn[0].message}"
+    for g in (1.0, 0.0):
+        a, b = (day.Tensor(v, requires_grad=True) for v in (x, y))
+        twins = [torch.tensor(v, requires_grad=True) for v in (x, y)]
+        with without_a_warning():
+            result, wanted = day.div(a, b), torch.div(*twins)
+            result.backward(np.full(4, g))
+        wanted.backward(torch.full((4,), g, dtype=torch.float64))
+        same(result.data, wanted.detach().numpy(), "x / 0")
+        same(a.grad.data, twins[0].grad.numpy(), f"g = {g}, gradient of a in a / 0")
+        same(b.grad.data, twins[1].grad.numpy(), f"g = {g}, gradient of b in a / 0")
+
+
+@contextmanager
+def without_a_warning():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        yield
+    assert not seen, f"numpy warned: {seen[0].message}"
 
 
 def same(found, right, name):
@@ -319,29 +342,30 @@ def test_pow_in_general(rng):
 
 
 @exercise("pow")
-def test_powers_at_the_border(recwarn):
+def test_powers_at_the_border():
     bases = np.array([0.0, 0.0, 0.0, 0.0, -2.0, -2.0, -8.0, 2.0, 1.0, 0.0])
     exponents = np.array([0.0, 1.0, 2.0, -1.0, 2.0, 3.0, 0.5, 0.0, 5.0, 0.5])
-    for only in ("both", "the base", "the exponent"):
+    for only, g in itertools.product(("both", "the base", "the exponent"), (1.0, 0.0)):
         a = day.Tensor(bases, requires_grad=only != "the exponent")
         b = day.Tensor(exponents, requires_grad=only != "the base")
         x = torch.tensor(bases, requires_grad=a.requires_grad)
         y = torch.tensor(exponents, requires_grad=b.requires_grad)
-        result, wanted = day.pow(a, b), torch.pow(x, y)
+        with without_a_warning():
+            result, wanted = day.pow(a, b), torch.pow(x, y)
+            result.backward(np.full(len(bases), g))
         same(result.data, wanted.detach().numpy(), "powers")
-        result.backward(np.ones(len(bases)))
-        wanted.backward(torch.ones(len(bases), dtype=torch.float64))
+        wanted.backward(torch.full((len(bases),), g, dtype=torch.float64))
         for name, mine, theirs in (("base", a, x), ("exponent", b, y)):
             if mine.requires_grad:
                 found, right = mine.grad.data, theirs.grad.numpy()
                 wrong = ~(
                     np.isclose(found, right, rtol=1e-12) | (np.isnan(found) & np.isnan(right))
                 )
-                at = list(
-                    zip(bases[wrong], exponents[wrong], found[wrong], right[wrong], strict=True)
+                columns = (bases, exponents, found, right)
+                at = list(zip(*(column[wrong].tolist() for column in columns), strict=True))
+                assert not at, (
+                    f"g = {g}, gradient of the {name}: (base, exponent, yours, torch's) {at}"
                 )
-                assert not at, f"gradient of the {name}: (base, exponent, yours, torch's) {at}"
-    assert not len(recwarn), f"numpy warned: {recwarn[0].message}"
 
 
 @exercise("pow")

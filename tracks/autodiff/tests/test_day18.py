@@ -116,6 +116,19 @@ def strided(name, rng):
           lambda t: TORCH[name](t, 1, False).T, rng, rng.normal(2, 3, 4))  # fmt: skip
 
 
+def hands_zeros_on(name, x):
+    """A gradient of 0 meets inf and nan in the formula: nan, as in torch."""
+    leaf, twin = day.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    with np.errstate(all="ignore"):
+        ours(name)(leaf, -1, False).backward(np.zeros(len(x)))
+    TORCH[name](twin, -1, False).backward(torch.zeros(len(x), dtype=torch.float64))
+    right = twin.grad.numpy()
+    assert np.array_equal(leaf.grad.data, right, equal_nan=True), (
+        f"{name} of {x.tolist()}: g = 0, gradients {leaf.grad.tolist()} where torch has "
+        f"{right.tolist()}"
+    )
+
+
 def refuses_axes(name, rng):
     f = ours(name)
     for shape, dim, error in [
@@ -346,6 +359,7 @@ def test_var_in_general(rng):
     close(found.data, np.array([np.inf, 0.5]), dtype=np.float16, name="180000 in float16")
     found = day.var(day.Tensor(np.array([500.0, 0, 0, 0, 0, 0, 0, 0], np.float16)))
     close(found.data, np.array(31250.0), dtype=np.float16, name="squares beyond float16")
+    hands_zeros_on("var", np.array([[1.0, np.inf, 2.0], [np.nan, 1.0, 1.0], [1.0, 2.0, 4.0]]))
 
 
 # -- the largest -------------------------------------------------------------------------------
@@ -545,6 +559,8 @@ def test_norms_with_zeros(p, rng):
     for x in ([0.0, 0.0, 0.0], [0.0, 2.0, -1.0], [[0.0, 0.0], [0.0, -3.0]], [2.0, -2.0, 2.0, 1.0]):
         check(f"{p}-norm of {x}", lambda t: day.norm(t, p, -1),
               lambda t: torch.linalg.vector_norm(t, p, -1), rng, x)  # fmt: skip
+    if p == 2:
+        hands_zeros_on("norm", np.array([[1.0, np.inf, 2.0], [np.nan, 1.0, 1.0], [1.0, 2.0, 4.0]]))
 
 
 @exercise("norm")

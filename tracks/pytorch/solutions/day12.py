@@ -152,10 +152,11 @@ def max_pool2d(
     columns that no longer fill a window are left out. Windows with a nan give nan.
 
     Backward, the gradient of a result goes to one element: the first of the largest ones, row by
-    row. After a ReLU equal elements (zeros) are common. No loop over windows or images. Raises
-    ValueError naming the numbers when padding is more than half of the kernel (a window could lie
-    in the padding alone) and when the window does not fit into the padded image. torch's own pools
-    are not called, and it runs under torch.compile(fullgraph=True).
+    row. After a ReLU equal elements (zeros) are common. Of a window at the border that holds
+    nothing but -inf, the gradient may be lost in the padding. No loop over windows or images.
+    Raises ValueError naming the numbers when padding is more than half of the kernel (a window
+    could lie in the padding alone) and when the window does not fit into the padded image. torch's
+    own pools are not called, and it runs under torch.compile(fullgraph=True).
 
     >>> max_pool2d(torch.tensor([[[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 6.0]]]]), 2).tolist()
     [[[[5.0, 8.0]]]]

@@ -229,7 +229,8 @@ def greedy_decode(
     # HINT: which position's scores are for the token that comes next?
     ### BEGIN SOLUTION
     # HINT: score(ids)[:, -1].argmax(-1) are the next tokens, one for each sequence.
-    # HINT: token.masked_fill(ended, stop) and ended | (token == stop) are all that stop needs.
+    # HINT: token.masked_fill(ended, stop) and, after it, ended = token == stop are all that stop
+    # needs.
     if start.shape[-1] == 0:
         raise ValueError(f"start {tuple(start.shape)} holds no token to begin with")
     ids, ended = start, torch.zeros(len(start), dtype=torch.bool, device=start.device)
@@ -237,7 +238,7 @@ def greedy_decode(
         token = score(ids)[:, -1].argmax(-1)
         if stop is not None:
             token = token.masked_fill(ended, stop)
-            ended = ended | (token == stop)
+            ended = token == stop
         ids = torch.cat([ids, token[:, None]], -1)
         if stop is not None and ended.all():
             break
@@ -325,7 +326,7 @@ def beam_search(
         scores = score(ids)[:, :, -1]
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         totals = (scores.log_softmax(-1) + sums[..., None]).flatten(1)
-        sums, best = totals.topk(min(2 * beams, totals.shape[1]))
+        sums, best = totals.topk(2 * beams)  # vocab is at least 2, so there are as many
         beam, token = best // scores.shape[-1], best % scores.shape[-1]
         ids = torch.cat([ids.take_along_dim(beam[..., None], 1), token[..., None]], -1)
 
@@ -336,7 +337,7 @@ def beam_search(
         new_finals = torch.where(ended & first & is_open, sums / n**length_penalty, -torch.inf)
         filler = torch.full_like(done[..., :1], 0 if stop is None else stop)
         done = torch.cat([torch.cat([done, filler], -1), ids], 1)
-        finals, order = torch.cat([finals.to(sums.dtype), new_finals], 1).topk(beams)
+        finals, order = torch.cat([finals, new_finals], 1).topk(beams)
         done = done.take_along_dim(order[..., None], 1)
 
         sums, order = sums.masked_fill(ended, -torch.inf).topk(beams)
@@ -495,13 +496,13 @@ class GPT(nn.Module):
         # HINT: a weight (inputs, outputs) is .T for nn.Linear; then .chunk(3) cuts c_attn, and its
         # bias, into q, k and v.
         # HINT: model.state_dict() says which shapes are due; compare before you load.
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((Path(folder) / "config.json").read_bytes())
         for option, known in {
             "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
             "scale_attn_weights": (True,),
             "scale_attn_by_inverse_layer_idx": (False,),
         }.items():
-            if config.get(option, known[0]) not in known:
+            if option in config and config[option] not in known:
                 raise ValueError(f"{option} is {config[option]!r}: not what this GPT computes")
         tensors = {
             name.removeprefix("transformer."): tensor
@@ -523,13 +524,13 @@ class GPT(nn.Module):
             if theirs not in tensors:
                 raise ValueError(f"{theirs} is missing in {folder}")
             tensor = tensors.pop(theirs)
-            parts = [own[name] for name in ours]
-            due = (len(parts) * parts[0].shape[0], *parts[0].shape[1:])
-            turned = ".c_" in theirs and tensor.dim() == 2
+            rows, *rest = own[ours[0]].shape
+            due = (len(ours) * rows, *rest)
+            turned = ".c_" in theirs  # a bias has one axis: turning changes nothing
             due = due[::-1] if turned else due
             if tensor.shape != due:
                 raise ValueError(f"{theirs} is {tuple(tensor.shape)} in {folder}, and not {due}")
-            tensor = tensor.T if turned else tensor
+            tensor = tensor.t() if turned else tensor
             state |= dict(zip(ours, tensor.chunk(len(ours)), strict=True))
         table = state["tokens.weight"]
         if not torch.equal(tensors.pop("lm_head.weight", table), table):

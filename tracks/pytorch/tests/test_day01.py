@@ -287,8 +287,8 @@ def test_sliding_windows_values(n, size, step, device, rng):
     wanted = torch.tensor(windows(base.tolist(), size, step), device=device)
     for layout, x in layouts(base):
         result = day01.sliding_windows(x, size, step)
-        close(result, wanted, name=f"windows of a {layout} x")
-        assert shares_memory(result, x), f"the windows of a {layout} x are a copy, not a view"
+        close(result, wanted, name=f"windows of x ({layout})")
+        assert shares_memory(result, x), f"the windows of x ({layout}) are a copy, not a view"
 
 
 @exercise("sliding_windows", ban=["unfold"])
@@ -299,7 +299,7 @@ def test_sliding_windows_of_the_last_axis(a, b, n, device, rng):
     wanted = torch.tensor(rows, dtype=base.dtype, device=device).reshape(a, b, (n - 3) // 2 + 1, 3)
     for layout, x in layouts(base):
         result = day01.sliding_windows(x, 3, 2)
-        close(result, wanted, name=f"windows of a {layout} x")
+        close(result, wanted, name=f"windows of x ({layout})")
 
 
 @exercise("sliding_windows", ban=["unfold"])

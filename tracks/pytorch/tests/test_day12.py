@@ -50,6 +50,10 @@ def same_parts(mine, theirs):
     assert found == wanted, f"the state_dict is in the order {[name for name, _ in found]}"
 
 
+# Compiled parts that use conv2d run with the backend "eager": "aot_eager" fails for right answers
+# that reshape what advanced indices give (torch traces a view, and the strides turn out others).
+
+
 # conv2d --------------------------------------------------------------------------------------
 
 
@@ -221,7 +225,7 @@ def names_them(refusal, named, what):
 
 @exercise("conv2d", seconds=60)  # no ban: its watching cannot be compiled
 def test_conv_compiles_without_a_graph_break(device, rng):
-    compiled = torch.compile(day12.conv2d, backend="aot_eager", fullgraph=True, dynamic=False)
+    compiled = torch.compile(day12.conv2d, backend="eager", fullgraph=True, dynamic=False)
     x, weight, bias, options = filters(rng, CONVOLUTIONS["all of it"], torch.float32)
     check_conv(compiled(x, weight, bias, **options), x, weight, bias, options, "compiled")
 
@@ -445,15 +449,24 @@ def test_norm_gradients(training, device, rng):
 @exercise("BatchNorm2d", ban=BAN)
 def test_norm_of_a_channel_far_from_zero(device, rng):
     mine, _ = norms(rng, 2, torch.float32)
-    x = rng.normal(8, 2, 5, 5) + 4096.0
-    wide = x.double()
-    z = (wide - wide.mean((0, 2, 3), keepdim=True)) / (
-        wide.var((0, 2, 3), correction=0, keepdim=True) + mine.eps
-    ).sqrt()
     w, b = (t.detach().double()[:, None, None] for t in (mine.weight, mine.bias))
-    # the mean itself can be off by half a step of float32 at 4096
-    close(mine(x), z * w + b, dtype=x.dtype, terms=1, scale=4096.0, factor=8.0,
-          name="result of channels with mean 4096 and variance 1")  # fmt: skip
+    near = rng.normal(8, 2, 5, 5)
+    for mean in (0.0, 4096.0):
+        x = near + mean
+        wide = x.double()
+        z = (wide - wide.mean((0, 2, 3), keepdim=True)) / (
+            wide.var((0, 2, 3), correction=0, keepdim=True) + mine.eps
+        ).sqrt()
+        found = mine(x)
+        # the mean itself can be off by half a step of float32 at 4096
+        error = (found.detach().double() - (z * w + b)).abs().nan_to_num(torch.inf).max().item()
+        if mean and error > 0.1:  # with mean 0 it was right
+            pytest.fail(
+                "channels of variance 1 come out right when their mean is 0, and far off when it "
+                "is 4096: where do the digits go?"
+            )
+        close(found, z * w + b, dtype=x.dtype, terms=1, scale=max(mean, 1.0), factor=8.0,
+              name=f"result of channels with mean {mean:g} and variance 1")  # fmt: skip
 
 
 @exercise("BatchNorm2d", ban=BAN)
@@ -708,7 +721,7 @@ def test_blocks_in_a_row_carry_the_gradient(device, rng):
 @exercise("ResidualBlock", seconds=60)
 def test_block_compiles_without_a_graph_break(device, rng):
     block = day12.ResidualBlock(2, 3, stride=2).to(device)
-    compiled = torch.compile(block, backend="aot_eager", fullgraph=True, dynamic=False)
+    compiled = torch.compile(block, backend="eager", fullgraph=True, dynamic=False)
     x = rng.normal(2, 2, 5, 5)
     wanted = copy.deepcopy(block)(x).detach()
     close(compiled(x), wanted, terms=100, scale=2.0, name="compiled")
@@ -821,6 +834,6 @@ def test_the_picture_can_be_drawn(tmp_path):
 @exercise("LeNet", seconds=60)
 def test_lenet_compiles_without_a_graph_break(device, rng):
     net = day12.LeNet(classes=3).to(device).eval()
-    compiled = torch.compile(net, backend="aot_eager", fullgraph=True, dynamic=False)
+    compiled = torch.compile(net, backend="eager", fullgraph=True, dynamic=False)
     x = rng.uniform(2, 8, 8)
     close(compiled(x), net(x).detach(), terms=500, scale=1.0, name="compiled")

@@ -308,7 +308,7 @@ def test_encoder_block_equals_torch(norm_first, batch, length, dim, heads, hidde
     for options in ({}, {"activation": torch.tanh, "eps": 0.1}, {"bias": False}):
         sizes = {"dim": dim, "heads": heads, "hidden": hidden, "norm_first": norm_first}
         ours, theirs = pair("EncoderBlock", rng, device, **sizes, **options)
-        same(ours(x), theirs(x).detach(), f"with {options}")
+        same(ours(x), theirs(x).detach(), f"result with {options or 'no option'}")
 
 
 @exercise("EncoderBlock", ban=BAN)
@@ -460,7 +460,7 @@ def test_decoder_block_equals_torch(norm_first, batch, queries, keys, dim, heads
         same(ours(x, memory, causal=False), wanted, f"causal=False, with {options}")
         past = torch_mask(None, (batch, heads, queries, queries), device, causal=True)
         wanted = theirs(x, memory, tgt_mask=past).detach()
-        same(ours(x, memory), wanted, f"with {options}")
+        same(ours(x, memory), wanted, f"result with {options or 'no option'}")
 
 
 @exercise("DecoderBlock", ban=BAN)

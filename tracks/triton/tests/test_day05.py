@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, shapes, watch
+from harness.testing import close, compiled, exercise, refused, shapes, watch
 from tracks.triton import day05
 
 BLOCK = 1024
@@ -29,15 +29,6 @@ def assert_launches(seen, *expected):
         f"saw {len(programs)}"
     )
     assert programs == list(expected), f"launched {programs} programs, expected {list(expected)}"
-
-
-def refused(f, *args, what):
-    """Whether f raises a ValueError, whatever it says."""
-    try:
-        f(*args)
-    except ValueError:
-        return
-    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
 
 
 # block_max ----------------------------------------------------------------------------------

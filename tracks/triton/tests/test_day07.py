@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, shapes, watch
+from harness.testing import close, compiled, exercise, shapes, watch, why_narrow
 from tracks.triton import day07
 
 BLOCK = 2048
@@ -53,11 +53,11 @@ def only_kernel(f, x):
 
 def assert_wide(report):
     assert report.widest_load_bits >= 128, (
-        f"the widest load is {report.widest_load_bits} bits: neighbouring lanes do not touch "
-        "neighbouring addresses, or the compiler cannot see that they do"
+        f"the widest load is {report.widest_load_bits} bits: {why_narrow(report)}"
     )
     assert report.widest_store_bits >= 128, (
-        f"loads are wide, but the widest store is {report.widest_store_bits} bits"
+        f"loads are wide, but the widest store is {report.widest_store_bits} bits: "
+        f"{why_narrow(report)}"
     )
 
 

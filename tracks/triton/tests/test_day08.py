@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness.testing import close, compiled, exercise, shapes, watch
+from harness.testing import close, compiled, exercise, shapes, watch, why_narrow
 from tracks.triton import day08
 
 BLOCK = 2048
@@ -109,7 +109,7 @@ def test_gelu_loads_are_wide(rng):
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     assert report.widest_load_bits == report.widest_store_bits == 128, (
         f"loads are {report.widest_load_bits} bits wide and stores {report.widest_store_bits}: "
-        "do neighbouring lanes touch neighbouring addresses?"
+        f"{why_narrow(report)}"
     )
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, shapes, watch
+from harness.testing import close, compiled, exercise, refused, shapes, watch, why_narrow
 from tracks.triton import day10
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
@@ -11,15 +11,6 @@ SIZES = [(0, 5, F32), (1, 1, F16), (70, 3, BF16), (3, 4095, F32), (2, 4096, F16)
 LARGE = [(8192, 8192, BF16), (3, 10_000_001, F32), (1_000_003, 33, F32)]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 nan, inf = float("nan"), float("inf")
-
-
-def refused(f, *args, what):
-    """Whether f raises a ValueError, whatever it says."""
-    try:
-        f(*args)
-    except ValueError:
-        return
-    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
 
 
 def only_report(f, *args):
@@ -73,9 +64,7 @@ def assert_wide(report):
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     assert report.widest_load_bits == 128, (
-        f"loads are {report.widest_load_bits} bits wide: neighbouring lanes do not touch "
-        "neighbouring addresses, the compiler cannot see that they do, or the block has fewer "
-        "elements than the lanes can take"
+        f"loads are {report.widest_load_bits} bits wide: {why_narrow(report)}"
     )
 
 

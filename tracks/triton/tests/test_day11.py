@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, shapes, watch
+from harness.testing import close, compiled, exercise, refused, shapes, watch, why_narrow
 from tracks.triton import day11
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
@@ -9,15 +9,6 @@ SIZES = [(0, 5, F32), (1, 1, F16), (70, 3, BF16), (3, 4095, F32), (2, 4096, F16)
 LARGE = [(8192, 8192, BF16), (3, 10_000_001, F32)]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 nan, inf = float("nan"), float("inf")
-
-
-def refused(f, *args, what):
-    """Whether f raises a ValueError, whatever it says."""
-    try:
-        f(*args)
-    except ValueError:
-        return
-    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
 
 
 def only_report(f, *args):
@@ -39,9 +30,7 @@ def assert_wide(report):
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     assert report.widest_load_bits == 128, (
-        f"loads are {report.widest_load_bits} bits wide: neighbouring lanes do not touch "
-        "neighbouring addresses, the compiler cannot see that they do, or the block has fewer "
-        "elements than the lanes can take"
+        f"loads are {report.widest_load_bits} bits wide: {why_narrow(report)}"
     )
 
 
@@ -166,8 +155,7 @@ def test_column_sum_loads_along_rows(rng):
     assert not spills, f"registers spill (bytes a thread): {spills}"
     widest = reports[0].widest_load_bits
     assert widest == 128, (
-        f"the first kernel's widest load is {widest} bits: neighbouring lanes do not touch "
-        "neighbouring columns, or the compiler cannot see that they do"
+        f"the first kernel's widest load is {widest} bits: {why_narrow(reports[0])}"
     )
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, shapes, watch
+from harness.testing import close, compiled, exercise, shapes, watch, why_narrow
 from tracks.triton import day12
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
@@ -103,8 +103,7 @@ def test_logsumexp_reads_wide(rng):
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     assert report.widest_load_bits == 128, (
-        f"loads are {report.widest_load_bits} bits wide: neighbouring lanes do not touch "
-        "neighbouring addresses, or the compiler cannot see that they do"
+        f"loads are {report.widest_load_bits} bits wide: {why_narrow(report)}"
     )
 
 
@@ -145,8 +144,7 @@ def test_log_softmax_reads_wide(rng):
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
     assert report.widest_load_bits == 128, (
-        f"loads are {report.widest_load_bits} bits wide: has the block fewer elements than the "
-        "lanes can take?"
+        f"loads are {report.widest_load_bits} bits wide: {why_narrow(report)}"
     )
 
 
@@ -360,7 +358,4 @@ def test_sum_is_as_the_compiler_likes_it(rng):
     spills = {r.kernel: r.spill_bytes for r in reports if r.spill_bytes}
     assert not spills, f"registers spill (bytes a thread): {spills}"
     width = reports[0].widest_load_bits
-    assert width == 128, (
-        f"the first kernel's widest load is {width} bits: neighbouring lanes do not touch "
-        "neighbouring addresses, or the compiler cannot see that they do"
-    )
+    assert width == 128, f"the first kernel's widest load is {width} bits: {why_narrow(reports[0])}"

@@ -3,22 +3,23 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
+from harness.testing import (
+    close,
+    compiled,
+    exercise,
+    far_apart,
+    layouts,
+    refused,
+    shapes,
+    watch,
+    why_narrow,
+)
 from tracks.triton import day16
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
 HALVES = [torch.float16, torch.bfloat16]
 TILE = 64
 nan, inf = float("nan"), float("inf")
-
-
-def refused(f, *args, what):
-    """Whether f raises a ValueError, whatever it says."""
-    try:
-        f(*args)
-    except ValueError:
-        return
-    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
 
 
 def side(n):
@@ -76,8 +77,7 @@ def check_report(report, instruction):
         "warps share the sums of a tile?"
     )
     assert report.widest_load_bits == 128, (
-        f"loads are {report.widest_load_bits} bits wide: neighbouring lanes do not touch "
-        "neighbouring addresses, or the compiler cannot see that they do"
+        f"loads are {report.widest_load_bits} bits wide: {why_narrow(report)}"
     )
     assert report.kernel == "matmul_tile_kernel" or report.shared_bytes <= 101_376, (
         f"{report.kernel} takes {report.shared_bytes} bytes of shared memory a program, but some "

@@ -3,7 +3,17 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
+from harness.testing import (
+    close,
+    compiled,
+    exercise,
+    far_apart,
+    layouts,
+    refused,
+    shapes,
+    watch,
+    why_narrow,
+)
 from tracks.triton import day17
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
@@ -13,15 +23,6 @@ SIZES = [(0, 5, 3, F32), (3, 0, 5, F16), (3, 70, 0, F16), (1, 1, 1, F16), (65, 6
 SIZES += [(30, 40, 1000, BF16), (64, 129, 64, F16), (5, 7, 65, BF16), (70, 3, 33, F32)]
 LARGE = [(4096, 4096, 4096, BF16), (3001, 2999, 777, F16), (17, 5000, 1000, F32)]
 LARGEST = (8192, 8192)  # a result that _config gives its largest tiles
-
-
-def refused(f, *args, what):
-    """Whether f raises a ValueError, whatever it says."""
-    try:
-        f(*args)
-    except ValueError:
-        return
-    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
 
 
 def check_one_launch(seen, out, element_size):
@@ -77,8 +78,7 @@ def tile_report(launch, chip="sm_90", wide=True):
         f"by {instruction}"
     )
     assert not wide or report.widest_load_bits == 128, (
-        f"loads are {report.widest_load_bits} bits wide: neighbouring lanes do not touch "
-        "neighbouring addresses, or the compiler cannot see that they do"
+        f"loads are {report.widest_load_bits} bits wide: {why_narrow(report)}"
     )
 
 

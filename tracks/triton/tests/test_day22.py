@@ -3,7 +3,7 @@ from math import prod
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
+from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch, why_narrow
 from tracks.triton import day22
 
 F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
@@ -54,7 +54,7 @@ def check_one_read(report, inputs):
     """The kernel for a row of one block: every input is loaded once, 128 bits at a time."""
     assert report.widest_load_bits == report.widest_store_bits == 128, (
         f"loads are {report.widest_load_bits} bits wide and stores {report.widest_store_bits}: "
-        "the compiler cannot see that neighbouring lanes touch neighbouring addresses"
+        f"{why_narrow(report)}"
     )
     lines = [a["line"] for a in report.accesses if a["kind"] == "load" and prod(a["shape"]) > 1]
     assert len(lines) == inputs, (
