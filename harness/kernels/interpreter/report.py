@@ -53,6 +53,8 @@ class LaunchReport:
         """The number of the program that wrote each element last, in the tensor's shape; -1: none.
         Programs are numbered with the first axis of the grid fastest."""
         region = self._region(name)
+        if region.storage.shadow.last() is None:  # a view may span far more than it holds
+            return np.full(region.shape, NOBODY, dtype=np.int32)
         return region.spread(_per_element(region)).copy()
 
     def written(self, name: str) -> Array:
@@ -131,8 +133,7 @@ def _per_element(region: Region) -> Array:
     """Writers per element of the region's span (the first granule of each)."""
     shadow = region.storage.shadow
     last = shadow.last()
-    if last is None:
-        return np.full(region.span, NOBODY, dtype=np.int32)
+    assert last is not None
     step = max(region.itemsize // shadow.step, 1)
     first = region.first // shadow.step
     return np.ascontiguousarray(last[first : first + region.span * step : step])

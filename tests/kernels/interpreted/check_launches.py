@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import tracemalloc
 
 import pytest
 import torch
@@ -37,6 +38,24 @@ def test_report_says_who_wrote_what() -> None:
     (argument,) = launch.arguments
     assert (argument.written, argument.unwritten, argument.programs) == (7, 3, 2)
     assert argument.writers == ((0,), (1,))
+
+
+@triton.jit
+def copy_two(x, y, stride, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(y + i, tl.load(x + i * stride))
+
+
+def test_who_wrote_a_wide_view_costs_what_it_holds() -> None:
+    """Two elements, 16 MB apart, which nobody wrote."""
+    x, y = torch.zeros(2**22 + 1)[:: 2**22], torch.zeros(2)
+    copy_two[(1,)](x, y, x.stride(0), N=2)
+    (launch,) = interpreter.launch_report()
+    tracemalloc.start()
+    assert launch.writer("x").tolist() == [-1, -1]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_never_written_adds_launches_up() -> None:

@@ -44,11 +44,7 @@ def decode_time_bound(case: Case) -> Problem:
                     p.copy_(numbers.repeat(times)[: p.numel()].view(p.shape))
         return model
 
-    days: list[Any] = []  # whose Model it is, which is given: the oracle computes with it, too
-
     def made(day: Any) -> Contender:
-        days.append(day)
-
         def prepare(*tensors: torch.Tensor) -> tuple[Any, ...]:
             ids, cache, numbers = tensors
             return filled(day, numbers), ids, cache.clone()
@@ -60,7 +56,9 @@ def decode_time_bound(case: Case) -> Problem:
         return Contender(call, prepare=prepare)
 
     def oracle(ids: torch.Tensor, cache: torch.Tensor, numbers: torch.Tensor) -> Any:
-        model = filled(days[-1], numbers.double())
+        from tracks.pytorch import day25  # whose Model is given, in every version of the day
+
+        model = filled(day25, numbers.double())
         with torch.no_grad():
             return model(ids, cache=cache.double(), cached=cached)
 
