@@ -6,6 +6,8 @@ too, and a message that no pattern matches is shown as it is.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -341,8 +343,11 @@ def diagnostic(text: str) -> tuple[int, str]:
 
 
 def _hint(source: str) -> str:
-    if re.match(r"[\w.]+\s*=[^=].*[^=<>!]=[^=]", source):
-        return " `a = b = value` is two assignments: write them one by one."
+    """For a line with two targets; a keyword's = is none."""
+    with contextlib.suppress(SyntaxError, ValueError):  # a part of a statement, or nothing
+        (line,) = ast.parse(source.strip()).body
+        if isinstance(line, ast.Assign) and len(line.targets) > 1:
+            return " `a = b = value` is two assignments: write them one by one."
     return ""
 
 

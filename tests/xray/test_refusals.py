@@ -51,3 +51,18 @@ def test_the_repr_of_an_exception_is_taken_off():
     assert plain_message("NameError('x is not defined')") == "x is not defined"
     assert plain_message('TypeError("can\'t")') == "can't"
     assert plain_message("plain words (here)") == "plain words (here)"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("first = second = 1.0", True),
+        ("    a = b[0] = x == y", True),
+        ('r = tl.dot(a, b, input_precision="ieee", out_dtype=tl.bfloat16)', False),
+        ("x = tl.load(p, mask=i < n,", False),
+        ("a = x == y", False),
+        ("", False),
+    ],
+)
+def test_only_two_targets_are_two_assignments(line, said):
+    assert ("two assignments" in explain("arange's range must be a power of 2", line)) == said
