@@ -6,14 +6,17 @@ some in place. Here they are looked up once; a launch swaps them in and out.
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter as upstream
 
 from harness.kernels.interpreter import reductions
+from harness.kernels.interpreter.errors import KernelError
 
 _ABSENT = object()
 _Change = tuple[Any, str, Any, Any]
@@ -37,7 +40,7 @@ def prepare() -> None:
         scope.set_attr(module, "map_elementwise", _map_elementwise)
         scope.set_attr(module, "condition", _condition)
         scope.set_attr(module, "dot_scaled", _dot_scaled)
-        for name, holds in (("multiple_of", _starts_at_multiple), ("max_contiguous", _runs)):
+        for name, holds in HINTS.items():
             scope.set_attr(module, name, _checked_hint(name, getattr(module, name), holds))
     for name, function in _mathematical_methods():
         scope.set_attr(tl.tensor, name, _with_semantic(function))
@@ -98,33 +101,60 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, tl.constexpr) else value
 
 
-def _starts_at_multiple(data: Any, value: int) -> bool:
-    """Of a block the compiler takes it for the first of each run of neighbours."""
-    return data.size == 0 or int(data.reshape(-1)[0]) % value == 0
+def _starts_at_multiple(data: Any, value: int, step: int) -> bool:
+    """Along the last axis. Of a block the compiler takes it for the first of each run of neighbours.
+    Of a pointer it is the address."""
+    return data.size == 0 or not (data[..., 0] % value).any()
 
 
-def _runs(data: Any, value: int) -> bool:
+def _runs(data: Any, value: int, step: int) -> bool:
     """Neighbours within a run follow each other; one that wraps around (``% n``) may start anew."""
-    steps = data.reshape(-1, min(value, data.size)).astype("int64")
-    steps = steps[:, 1:] - steps[:, :-1]
-    return bool(((steps == 1) | (steps < 0)).all())
+    steps = _differences(data, value)
+    return bool(((steps == step) | (steps < 0)).all())
 
 
-def _checked_hint(name: str, given: Any, holds: Callable[[Any, int], bool]) -> Any:
+def _repeats(data: Any, value: int, step: int) -> bool:
+    """Each run has one value."""
+    return not _differences(data, value).any()
+
+
+def _differences(data: Any, value: int) -> Any:
+    """From each element to the next within runs of ``value`` along the last axis."""
+    length = math.gcd(value, data.shape[-1])
+    runs = data.reshape(-1, length).astype("int64")
+    return runs[:, 1:] - runs[:, :-1]
+
+
+HINTS: dict[str, Callable[[Any, int, int], bool]] = {
+    "multiple_of": _starts_at_multiple,
+    "max_contiguous": _runs,
+    "max_constancy": _repeats,
+}
+"""Whether what the compiler is told is true of a block's data, for one of its axes put last;
+``step`` is the distance of neighbours: 1, of pointers an element's bytes."""
+
+
+def _checked_hint(name: str, given: Any, holds: Callable[[Any, int, int], bool]) -> Any:
     """What the compiler is told must be true: it builds on it, and loads whole vectors."""
 
     def hint(input: Any, values: Any, _semantic: Any = None) -> Any:
-        value = _plain(values[0] if isinstance(values, (list, tuple)) else values)
-        numbers = isinstance(input, tl.tensor) and input.dtype.is_int() and len(input.shape) <= 1
-        if numbers and not holds(input.handle.data, int(value)):
-            from harness.kernels.interpreter.errors import KernelError
-
-            raise KernelError(
-                "assertion failed",
-                f"tl.{name} was told something that is not true ({value}): the compiler would "
-                "build on it and the result would be garbage.",
-                operation=f"tl.{name}",
-            )
+        each = values if isinstance(values, (list, tuple, tl.tuple)) else [values]
+        told = [int(_plain(value)) for value in each]
+        scalar = getattr(getattr(input, "dtype", None), "scalar", None)
+        known = scalar is not None and (scalar.is_int() or scalar.is_ptr())
+        if known and len(told) == max(len(input.shape), 1):
+            step = scalar.element_ty.primitive_bitwidth // 8 if scalar.is_ptr() else 1
+            data = input.handle.data
+            data = data.reshape(1) if not input.shape else data
+            for axis, value in enumerate(told):
+                if value > 1 and not holds(np.moveaxis(data, axis, -1), value, step):
+                    where = f" along axis {axis}" if len(told) > 1 else ""
+                    raise KernelError(
+                        "assertion failed",
+                        f"tl.{name} was told something that is not true ({value}{where}): the "
+                        "compiler would build on it and the result would be garbage.",
+                        operation=f"tl.{name}",
+                    )
         return given(input, values)
 
     return hint
