@@ -52,13 +52,13 @@ STEPS = words(
 """Steps that leave a value of the same kind, so that one can be forgotten."""
 SYMMETRIC = words(
     "maximum minimum max min add mul logaddexp print isinstance equal allclose promote_types "
-    "result_type broadcast_shapes suppress"
+    "result_type broadcast_shapes"
 )
 SPEED_ONLY = words(
     "num_warps num_stages non_blocking pin_memory eviction_policy cache_modifier sem"
 )
-GUARDS = words("strict encoding")
-"""Arguments that only refuse what does not happen, or are the default of most machines."""
+GUARDS = words("strict")
+"""Arguments that only refuse what does not happen."""
 IN_FLOAT32 = words("empty zeros ones rand randn")
 """What makes float32 unless told otherwise."""
 MASKS = ("mask", "other")
@@ -107,7 +107,7 @@ def keyword(node: ast.AST, text: Text) -> Iterator[Edit]:
         name = argument.arg
         if name is None or name in MASKS or name in SPEED_ONLY or name.isupper():
             continue
-        if name in GUARDS or (name == "prefix" and called(node) == "TemporaryDirectory"):
+        if name in GUARDS:
             continue
         if called(node) in IN_FLOAT32 and text.of(argument) == "dtype=torch.float32":
             continue

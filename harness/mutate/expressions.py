@@ -20,7 +20,6 @@ BOUNDARY: dict[type[ast.cmpop], tuple[str, tuple[str, ...]]] = {
     ast.In: (r"\bin\b", ("not in",)), ast.NotIn: (r"\bnot\s+in\b", ("in",)),
 }  # fmt: skip
 SMALL = 1e-3  # below this a constant is an eps
-UNORDERED = ("isinstance", "issubclass", "set", "frozenset", "startswith", "endswith")
 WORDS = {"mean": "sum", "sum": "mean", "ij": "xy", "xy": "ij", "left": "right", "right": "left"}
 
 
@@ -116,8 +115,6 @@ def constant(node: ast.AST, text: Text) -> Iterator[Edit]:
     if not isinstance(node, ast.Constant):
         return
     value = node.value
-    if isinstance(above, ast.keyword) and above.arg == "strict":
-        return  # it refuses what does not happen
     if isinstance(value, bool):
         yield text.replace(node, str(not value))
     elif isinstance(value, int):
@@ -163,7 +160,7 @@ def order_of_elements(node: ast.AST, text: Text) -> Iterator[Edit]:
     if not isinstance(node, ast.Tuple):
         return
     above = text.parent(node)
-    if called(above) in UNORDERED or isinstance(above, (ast.Compare, ast.ExceptHandler)):
+    if called(above) in ("isinstance", "issubclass") or isinstance(above, ast.Compare):
         return
     values = _unpacked(above, node)
     for place, (left, right) in enumerate(pairwise(node.elts)):

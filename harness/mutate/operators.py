@@ -17,7 +17,7 @@ from harness.curriculum import exercises_of
 from harness.curriculum.definitions import FUNCTIONS
 from harness.curriculum.source import normalised
 from harness.mutate import calls, expressions, statements
-from harness.mutate.text import Edit, Text, nodes_to_change
+from harness.mutate.text import Edit, Text, called, nodes_to_change
 
 Operator = Callable[[ast.AST, Text], Iterator[Edit]]
 OPERATORS: dict[str, Operator] = {
@@ -100,7 +100,23 @@ def mutants_of_file(source: str) -> tuple[Mutant, ...]:
         around = [(start, name) for start, end, name in spans if start <= first and last <= end]
         return max(around, default=(0, "the module"))[1]
 
-    return _mutants(source, defined)
+    return _mutants(source, defined, _means_nothing)
+
+
+UNORDERED = ("set", "frozenset", "startswith", "endswith")
+
+
+def _means_nothing(name: str, node: ast.AST, edit: Edit, text: Text) -> bool:
+    """Whether an edit of a file of the harness says the same in other words."""
+    above = text.parent(node)
+    if name == "elements swapped":
+        return isinstance(above, ast.ExceptHandler) or called(above) in UNORDERED
+    if name == "arguments swapped":
+        return called(node) == "suppress"
+    if name == "keyword":  # what is UTF-8 on most machines, and what a folder is called
+        dropped = text.source[edit.start : edit.end]
+        return "encoding=" in dropped or ("prefix=" in dropped and "Temporary" in text.of(node))
+    return name == "constant" and isinstance(above, ast.keyword) and above.arg == "strict"
 
 
 def _for_the_type_checker(tree: ast.Module) -> list[tuple[int, int]]:
@@ -127,18 +143,22 @@ def _definitions(tree: ast.Module) -> list[tuple[int, int, str]]:
     return found
 
 
-def _mutants(source: str, whose: Callable[[int, int], str]) -> tuple[Mutant, ...]:
+def _mutants(
+    source: str,
+    whose: Callable[[int, int], str],
+    skip: Callable[[str, ast.AST, Edit, Text], bool] = lambda *_: False,
+) -> tuple[Mutant, ...]:
     """``whose`` names what the lines from the first to the last belong to, "" for nothing."""
     text = Text(source)
     found: list[Mutant] = []
     for statement in text.tree.body:
         start, end = text.start(statement), text.end(statement)
         seen = {same_program(source[start:end])}
-        for name, edit in _edits(text, statement):
+        for name, node, edit in _edits(text, statement):
             first = source.count("\n", 0, edit.start) + 1
             last = source.count("\n", 0, edit.end) + 1
             owner = whose(first, last)
-            if not owner:
+            if not owner or skip(name, node, edit, text):
                 continue
             program = same_program(source[start : edit.start] + edit.text + source[edit.end : end])
             if program is None or program in seen:
@@ -161,11 +181,11 @@ def same_program(source: str) -> str | None:
     return ast.dump(tree)
 
 
-def _edits(text: Text, statement: ast.stmt) -> Iterator[tuple[str, Edit]]:
+def _edits(text: Text, statement: ast.stmt) -> Iterator[tuple[str, ast.AST, Edit]]:
     for node in nodes_to_change(ast.Module([statement], [])):
         for name, operator in OPERATORS.items():
             for edit in operator(node, text):
-                yield name, edit
+                yield name, node, edit
 
 
 def _mutant(exercise: str, operator: str, edit: Edit, source: str, changed: str) -> Mutant:

@@ -315,6 +315,34 @@ def test_each_bug_is_graded_as_an_answer_is(day: Day, runs: Any) -> None:
     ]
 
 
+def test_a_bugs_own_sentence_and_a_sentence_of_no_bug_are_fine(day: Day, runs: Any) -> None:
+    second = load_bugs(day.bugs, read_source(day.solution)).bugs[1]
+
+    def told(text: str, pattern: str = "") -> TestResult:
+        failure = Failure("wrong", text or "no", says=text, pattern=pattern)
+        return TestResult("b", "double", "failed", failure=failure)
+
+    asked = runs(
+        result(PASSED, told("z", "scaled"), told("a", "offset"), told("z", "scaled")),
+        result(told(second.says)),
+    )  # fmt: skip
+    said = says.what_is_said(day, Launcher())  # type: ignore[arg-type]
+    assert [one.says for one in said] == ["z", second.says]
+    assert said[0].patterns == ("a", "z")
+    assert false_sentences(day, said) == []
+    for _, request in asked:
+        assert (request.track, request.day) == ("autodiff", 1)
+        assert (request.seed, request.device) == (0, "auto")
+    assert "3.0 * x" in runs.answers[0] and "return x\n" in runs.answers[1]
+    asked = runs(result(told(second.says)), result(told(second.says)))
+    (found,) = says.check_says(day, Launcher(), 6, "cpu")  # type: ignore[arg-type]
+    assert found.startswith("bug 1") and f"what bug {second.number} says" in found
+    assert [(r.seed, r.device) for _, r in asked] == [(6, "cpu")] * 2
+    asked = runs(result(told("")), result(told("")))
+    assert says.check_says(day, Launcher()) == []  # type: ignore[arg-type]
+    assert [(r.seed, r.device) for _, r in asked] == [(0, "auto")] * 2
+
+
 # The command ------------------------------------------------------------------------------------
 
 

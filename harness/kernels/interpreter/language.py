@@ -102,9 +102,9 @@ def _plain(value: Any) -> Any:
 
 
 def _starts_at_multiple(data: Any, value: int, step: int) -> bool:
-    """Along the last axis. Of a block the compiler takes it for the first of each run of neighbours.
-    Of a pointer it is the address."""
-    return data.size == 0 or not (data[..., 0] % value).any()
+    """Along the last axis: of a block the compiler takes it for the first of each run of
+    neighbours. Of a pointer it is the address."""
+    return data.size == 0 or not bool((data[..., 0] % value).any())
 
 
 def _runs(data: Any, value: int, step: int) -> bool:
@@ -140,7 +140,7 @@ def _checked_hint(name: str, given: Any, holds: Callable[[Any, int, int], bool])
     def hint(input: Any, values: Any, _semantic: Any = None) -> Any:
         each = values if isinstance(values, (list, tuple, tl.tuple)) else [values]
         told = [int(_plain(value)) for value in each]
-        scalar = getattr(getattr(input, "dtype", None), "scalar", None)
+        scalar: Any = getattr(getattr(input, "dtype", None), "scalar", None)
         known = scalar is not None and (scalar.is_int() or scalar.is_ptr())
         if known and len(told) == max(len(input.shape), 1):
             step = scalar.element_ty.primitive_bitwidth // 8 if scalar.is_ptr() else 1

@@ -60,7 +60,8 @@ def products(dtype, precision="ieee", out=torch.float32, k=K, other=None):
     return found, a.double() @ b.double() + c.double()
 
 
-def agree(found, right, tolerance):
+def agree(found_and_right, tolerance):
+    found, right = found_and_right
     for one in found:
         worst = float((one - right).abs().max() / right.abs().max())
         assert worst <= tolerance, worst
@@ -69,14 +70,14 @@ def agree(found, right, tolerance):
 @right
 def dot_of_short_floats():
     for dtype in (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
-        agree(*products(dtype), 1e-6)
-    agree(*products(torch.float8_e4m3fn, other=torch.float8_e5m2), 1e-6)
+        agree(products(dtype), 1e-6)
+    agree(products(torch.float8_e4m3fn, other=torch.float8_e5m2), 1e-6)
 
 
 @right
 def dot_with_sums_in_float16():
     found, right = products(torch.float16, out=torch.float16)
-    agree(found, right, 1e-3)
+    agree((found, right), 1e-3)
     assert all(float((one - right).abs().max()) > 1e-3 for one in found), "more digits than 11 bits"
 
 
@@ -88,10 +89,10 @@ def dot_of_int8_is_exact():
 
 @right
 def dot_of_float32_in_each_precision():
-    agree(*products(torch.float32, "ieee"), 1e-6)
-    agree(*products(torch.float32, "tf32x3"), 2e-6)
+    agree(products(torch.float32, "ieee"), 1e-6)
+    agree(products(torch.float32, "tf32x3"), 2e-6)
     found, right = products(torch.float32, "tf32")
-    agree(found, right, 2e-3)
+    agree((found, right), 2e-3)
     assert all(float((one - right).abs().max()) > 1e-4 for one in found), "tf32 has 11 bits"
 
 
@@ -104,7 +105,7 @@ def dot_with_sums_in_bfloat16():
 
 
 @wrong(NO, "same dtype", at="# the product")
-def dot_of_two_types():
+def dot_of_halves_of_two_kinds():
     a, b = torch.zeros(M * K).half(), torch.zeros(K * N).bfloat16()
     c = torch.zeros(M * N)
     dot_kernel[(1,)](a, b, c, c, M, N, K, PRECISION="ieee", OUT=tl.float32, FORM="+=")
