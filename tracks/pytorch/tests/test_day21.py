@@ -310,6 +310,15 @@ def test_transformer_any_leading_axes(device, rng):
         same(got[:, i], wanted, f"the scores of beam {i} of 4")
 
 
+@exercise("Transformer", ban=BAN)
+def test_transformer_makes_everything_where_the_ids_are(device, rng):
+    model = transformer(rng, device, padding=3)
+    source, target = rng.integers(0, 11, 2, 5), rng.integers(0, 11, 2, 4)
+    with torch.device("meta"):  # where tensors land that are made without device=
+        scores = model(source, target)
+    assert scores.device == source.device, f"ids on {source.device}, scores on {scores.device}"
+
+
 @exercise("Transformer")
 def test_transformer_drops_in_training_alone(device, rng):
     model = transformer(rng, device, dropout=0.5)
@@ -338,16 +347,20 @@ def test_transformer_compiles(device, rng):
 
 
 class Table:
-    """Scores of the next token, from a table for the last two tokens; counts how often it is
-    asked. At other positions than the last it gives what nobody should use."""
+    """Scores of the next token, from a table for the position and the last two tokens; counts how
+    often it is asked. At other positions than the last it gives what nobody should use.
+
+    Two tokens of one row are at least 1/8 apart, in any dtype, and no row comes twice in a text:
+    which continuation is the better one never hangs on a rounding."""
 
     def __init__(self, rng, vocab, axes=2, dtype=WIDE, scale=2.0):
-        self.table = rng.normal(vocab, vocab, vocab, dtype=dtype, std=scale)
+        table = rng.normal(16, vocab, vocab, vocab, dtype=WIDE, std=scale)
+        self.table = (table + table.argsort(-1).argsort(-1) / 8).to(dtype)
         self.axes, self.calls, self.lengths = axes, 0, []
 
     def next(self, ids):
         """ids: a list → the scores of the next token."""
-        return self.table[ids[-2] if len(ids) > 1 else 0, ids[-1]]
+        return self.table[len(ids) - 1, ids[-2] if len(ids) > 1 else 0, ids[-1]]
 
     def __call__(self, ids):
         assert ids.dim() == self.axes, (
@@ -355,8 +368,9 @@ class Table:
         )
         self.calls += 1
         self.lengths.append(ids.shape[-1])
+        at = torch.arange(ids.shape[-1], device=ids.device)
         before = F.pad(ids, (1, 0))[..., :-1]
-        scores = self.table[before, ids]
+        scores = self.table[at, before, ids]
         scores[..., :-1, :] = -scores[..., :-1, :]
         return scores
 
@@ -417,6 +431,14 @@ def test_greedy_leaves_no_trace(device, rng):
     got = day21.greedy_decode(score, start, 2)
     assert not any(seen), "score was called with gradients on: every step would be kept in memory"
     assert got.dtype == torch.int64, f"start is int64, and the result {got.dtype}"
+
+
+@exercise("greedy_decode")
+def test_greedy_lies_on_the_device(device, rng):
+    score, start = Table(rng, 5), rng.integers(0, 5, 2, 3)
+    with torch.device("meta"):  # where tensors land that are made without device=
+        got = day21.greedy_decode(score, start, 4, stop=2)
+    assert got.device == start.device, f"start is on {start.device}, the result on {got.device}"
 
 
 @exercise("greedy_decode")
@@ -524,12 +546,52 @@ def test_beams_find_what_greedy_misses(device):
 
 @exercise("beam_search")
 def test_beams_of_other_dtypes(device, rng):
-    for dtype, wanted in ((torch.float64, torch.float64), (torch.float32, torch.float32),
-                          (torch.bfloat16, torch.float32)):  # fmt: skip
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        wanted = torch.promote_types(dtype, torch.float32)
         try_beams(rng, 7, 3, 2, 5, 3, 4, dtype=dtype)
         score, start = Table(rng, 7, axes=3, dtype=dtype), rng.integers(0, 7, 3, 2)
         got = day21.beam_search(score, start, 2, 2)
         assert got.scores.dtype == wanted, f"of {dtype} the final scores are {got.scores.dtype}"
+
+
+@exercise("beam_search")
+def test_beams_end_at_a_tie(device):
+    """What runs is exactly as good as the least that has ended: it is over, not a step later."""
+    never = -100.0
+    table = torch.tensor(
+        [
+            [never, 0, never, never],
+            [0.5, never, 0.25, 0.25],  # the start: 0 ends, and 2 and 3 are equally likely
+            [0, never, never, never],  # 2 ends for certain,
+            [never, 0, never, never],  # 3 goes on for certain
+        ],
+        dtype=WIDE,
+        device=device,
+    )
+    table[1, [0, 2, 3]] = table[1, [0, 2, 3]].log()
+    calls = []
+
+    def score(ids):
+        calls.append(ids)
+        return table[ids]
+
+    start = torch.tensor([[1]], device=device)
+    got = day21.beam_search(score, start, 4, 2, stop=0, length_penalty=0.0)
+    assert len(calls) == 2, (
+        "after step 2, the best sum of those that run is equal to the least final score: it is "
+        f"over, but {len(calls)} steps were taken"
+    )
+    found = got.ids[0].tolist()
+    assert found == [[1, 0, 0], [1, 2, 0]], f"the two that ended should come back, not {found}"
+
+
+@exercise("beam_search")
+def test_beams_lie_on_the_device(device, rng):
+    score, start = Table(rng, 5, axes=3), rng.integers(0, 5, 2, 3)
+    with torch.device("meta"):  # where tensors land that are made without device=
+        got = day21.beam_search(score, start, 4, 3, stop=2)
+    found = {x.device for x in got}
+    assert found == {start.device}, f"start is on {start.device}, ids and scores on {found}"
 
 
 @exercise("beam_search")
@@ -746,6 +808,8 @@ def test_pretrained_weights(prefix, device, rng, tmp_path):
         assert not got.training, "the model that was loaded is in training mode"
         for name, p in wanted.state_dict().items():
             close(got.state_dict()[name], p.detach(), name=f"with {more}, {name}")
+        norms = {m.eps for m in got.modules() if hasattr(m, "eps")}
+        assert norms == {1e-5}, f"layer_norm_epsilon is missing in the file; the norms have {norms}"
     got = day21.GPT.from_pretrained(str(tmp_path / "a"))
     assert (got.vocab, got.context) == (11, 16), f"vocab and context: {got.vocab, got.context}"
     frozen = [name for name, p in got.named_parameters() if not p.requires_grad]
