@@ -45,7 +45,6 @@ from harness.grading.names import pytest_make_parametrize_id
         (object(), None),
         (np.zeros(3), None),
     ],
-    ids=str,
 )
 def test_names(value: Any, name: str | None) -> None:
     assert pytest_make_parametrize_id(None, value, "x") == name
