@@ -52,9 +52,11 @@ def _probed(name, f):
 
 for _name in NAMES:
     _value = globals()[_name]
-    if isinstance(_value, type):
+    if isinstance(_value, type) and hasattr(_value, "apply"):  # an autograd.Function
+        _value.forward = staticmethod(_probed(_name, _value.forward))
+    elif isinstance(_value, type):
         _value.__init__ = _probed(_name, _value.__init__)
-    elif type(_value).__name__ == "function":
+    elif type(_value).__name__ in ("function", "_lru_cache_wrapper"):
         globals()[_name] = _probed(_name, _value)
 """.replace("\\\\n", "\\n")
 

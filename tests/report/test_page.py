@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from harness.cli.report import write_report
-from harness.curriculum import ROOT
+from harness.curriculum import ROOT, find_tracks
 from harness.report.collect import collect
 from harness.report.html import Html, join, tag
 from harness.report.html import text as escaped
@@ -69,7 +69,8 @@ def test_what_is_on_the_page(worked: Path) -> None:
     assert re.search(r"\d+ earlier attempts", seen.text) and len(seen.all("time")) > 32
     assert "1, Hello, Triton: benched, gold medal" in seen.text
     assert "2, Memory operations: started" in seen.text
-    assert seen.text.count("still to come") > 40, "days that do not exist yet"
+    missing = 102 - sum(len(track.days) for track in find_tracks())
+    assert seen.text.count("still to come") >= missing, "days that do not exist yet"
 
 
 def test_benches(worked: Path) -> None:

@@ -113,6 +113,7 @@ def sum(x: day17.Tensor, dim: Dim = None, keepdim: bool = False) -> day17.Tensor
     - the dtype is that of x. float16 is computed in float32 (``wide``) and rounded once, at the
       end; float32 and float64 are computed as they are.
     - the backward gives a share of the shape of x, and writes neither into x nor into ``g``.
+    - numpy warns of nothing, neither in the operation nor in the backward.
 
     Bools and integers have an int64 sum. The sum of nothing is 0. op ``"sum"``.
 

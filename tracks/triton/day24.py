@@ -38,7 +38,6 @@ import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = 2048  # elements of a program: a power of two, at least 8
-WARPS = 4
 
 
 @triton.jit

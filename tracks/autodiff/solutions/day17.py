@@ -287,10 +287,8 @@ def pow(a: Operand, b: Operand) -> day16.Tensor:
     # HINT: np.where(y == 0, 0, g * y * x ** (y - 1)) chooses after computing: nan is not taken.
     # HINT: np.where((x == 0) & (y >= 0), 0, g * x**y * np.log(x)), under np.errstate.
     a, b, x, y = pair("pow", a, b)
-    if x.dtype.kind != "f" and (y < 0).any():
-        raise ValueError("pow: integers have no negative powers")
     with np.errstate(all="ignore"):
-        power = x**y
+        power = x**y  # numpy's own ValueError refuses negative powers of integers
 
     def backward(g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(all="ignore"):
@@ -381,10 +379,10 @@ def clamp(x: day16.Tensor, low: float | None = None, high: float | None = None) 
     if low is None and high is None:
         raise ValueError("clamp: low or high must be given")
     bounds = [bound for bound in (low, high) if bound is not None]
-    data = x.data.astype(result_dtype(x, *bounds), copy=False)
+    data = np.asarray(x.data, result_dtype(x, *bounds))
     out, inside = data, np.ones(x.shape, bool)
     if low is not None:
-        out, inside = np.maximum(out, data.dtype.type(low)), inside & (data >= low)
+        out, inside = np.maximum(out, data.dtype.type(low)), data >= low
     if high is not None:
         out, inside = np.minimum(out, data.dtype.type(high)), inside & (data <= high)
     return x._result(out, (x,), "clamp", lambda g: (np.where(inside, g, 0),))

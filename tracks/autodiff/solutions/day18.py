@@ -128,6 +128,7 @@ def sum(x: day17.Tensor, dim: Dim = None, keepdim: bool = False) -> day17.Tensor
     - the dtype is that of x. float16 is computed in float32 (``wide``) and rounded once, at the
       end; float32 and float64 are computed as they are.
     - the backward gives a share of the shape of x, and writes neither into x nor into ``g``.
+    - numpy warns of nothing, neither in the operation nor in the backward.
 
     Bools and integers have an int64 sum. The sum of nothing is 0. op ``"sum"``.
 
@@ -199,7 +200,7 @@ def var(
     # np.maximum(count - correction, 0) is the divisor; the backward needs both.
     needs_floats("var", x)
     axes = axes_of(dim, x.ndim, "var")
-    data, count = x.data.astype(wide(x.dtype), copy=False), count_of(x.shape, axes)
+    data, count = np.asarray(x.data, wide(x.dtype)), count_of(x.shape, axes)
     divisor = data.dtype.type(np.maximum(count - correction, 0))
     with np.errstate(all="ignore"):
         far = data - data.sum(axes, keepdims=True) / count
@@ -242,7 +243,7 @@ def amax(
     what, pick = ("amax", np.max) if largest else ("amin", np.min)
     axes = axes_of(dim, x.ndim, what)
     needs_elements(what, x, axes)
-    best = np.asarray(pick(x.data, axis=axes, keepdims=keepdim))
+    best = pick(x.data, axis=axes, keepdims=keepdim)
 
     def backward(g: np.ndarray) -> tuple[np.ndarray]:
         mask = x.data == unreduce(best, x.shape, axes)
@@ -275,13 +276,11 @@ def argmax(
     # TODO: check the axes; numpy counts.
     # HINT: np.argmax takes one axis or None, and knows keepdims.
     ### BEGIN SOLUTION
-    # HINT: axes_of gives one axis, or all of them; a tensor without axes has none to give.
+    # HINT: axes_of is for its errors. np.argmax itself takes axis 0 of an array without axes.
     # HINT: a result without parents, x._result(data, (), "", tuple), requires no gradient.
     what, pick = ("argmax", np.argmax) if largest else ("argmin", np.argmin)
-    axes = axes_of(dim, x.ndim, what)
-    needs_elements(what, x, axes)
-    axis = None if dim is None or not axes else axes[0]
-    return x._result(np.asarray(pick(x.data, axis=axis, keepdims=keepdim)), (), "", tuple)
+    needs_elements(what, x, axes_of(dim, x.ndim, what))
+    return x._result(pick(x.data, axis=dim, keepdims=keepdim), (), "", tuple)
     ### END SOLUTION
 
 
@@ -320,20 +319,20 @@ def max(
     ### BEGIN SOLUTION
     # HINT: both it and np.put_along_axis want indices that still have the axis, of length 1.
     # HINT: share = np.zeros(...), np.put_along_axis(share, where, g with the axis put back, axis).
-    # HINT: a tensor without axes has one element: there x.data[None] has an axis to work along.
+    # HINT: a tensor without axes has one element: np.atleast_1d gives it an axis to work along.
     if dim is None:
         return amax(x, largest=largest)
     what = "max" if largest else "min"
     axes = axes_of(dim, x.ndim, what)
     needs_elements(what, x, axes)
     indices = argmax(x, dim, keepdim, largest=largest)
-    data, axis = (x.data, axes[0]) if axes else (x.data[None], 0)
-    where = np.expand_dims(indices.data, axis) if not (keepdim and axes) else indices.data
-    values = np.take_along_axis(data, where, axis).reshape(indices.shape)
+    data = np.atleast_1d(x.data)
+    where = np.expand_dims(indices.data, dim) if not (keepdim and axes) else indices.data
+    values = np.take_along_axis(data, where, dim).reshape(indices.shape)
 
     def backward(g: np.ndarray) -> tuple[np.ndarray]:
         share = np.zeros(data.shape, g.dtype)
-        np.put_along_axis(share, where, g.reshape(where.shape), axis)
+        np.put_along_axis(share, where, g.reshape(where.shape), dim)
         return (share.reshape(x.shape),)
 
     return Selected(x._result(values, (x,), what, backward), indices)
@@ -365,7 +364,7 @@ def prod(x: day17.Tensor, dim: Dim = None, keepdim: bool = False) -> day17.Tenso
     value = x.data.prod(axes, dtype=wide(x.dtype), keepdims=keepdim)
 
     def backward(g: np.ndarray) -> tuple[np.ndarray]:
-        front = np.moveaxis(x.data.astype(wide(x.dtype), copy=False), axes, range(len(axes)))
+        front = np.moveaxis(np.asarray(x.data, wide(x.dtype)), axes, range(len(axes)))
         flat = front.reshape(count_of(x.shape, axes), *front.shape[len(axes) :])
         one = np.ones_like(flat[:1])
         before = np.cumprod(np.concatenate([one, flat[:-1]]), axis=0)
@@ -398,7 +397,7 @@ def norm(x: day17.Tensor, p: float = 2, dim: Dim = None, keepdim: bool = False) 
     axes = axes_of(dim, x.ndim, "norm")
     if not p > 0:
         raise ValueError(f"norm: p must be positive, not {p}")
-    size = np.abs(x.data.astype(wide(x.dtype), copy=False))
+    size = np.abs(np.asarray(x.data, wide(x.dtype)))
     if p == math.inf:
         needs_elements("norm", x, axes)
         total = size.max(axes, keepdims=True)

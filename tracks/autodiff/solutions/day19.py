@@ -34,6 +34,7 @@ Resources:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -81,7 +82,6 @@ def matmul_shape(a: Sequence[int], b: Sequence[int]) -> Shape:
     # HINT: slices do not mind what is missing: b[-2:][0] is the inner size of b, a[-2:-1] is (n,)
     # of a matrix and () of a vector.
     # HINT: broadcast_shape(a[:-2], b[:-2]) is the batch; its ValueError names no operation.
-    a, b = tuple(a), tuple(b)
     if not a or not b:
         raise ValueError(f"matmul: {a} @ {b}: a tensor without axes has nothing to multiply along")
     if a[-1] != b[-2:][0]:
@@ -143,7 +143,7 @@ def matmul(a: day18.Tensor, b: day18.Tensor) -> day18.Tensor:
     # HINT: product_to(g, y with its last axes exchanged, shape of x) and product_to(x exchanged, g,
     # shape of y), each reshaped to what the operand was.
     x, y = operands("matmul", a, b)
-    shape = matmul_shape(a.shape, b.shape)
+    matmul_shape(a.shape, b.shape)  # for its errors
 
     def backward(g: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         left = x[None, :] if x.ndim == 1 else x
@@ -157,7 +157,7 @@ def matmul(a: day18.Tensor, b: day18.Tensor) -> day18.Tensor:
             of_b = product_to(left.swapaxes(-1, -2), g, right.shape).reshape(y.shape)
         return of_a, of_b
 
-    return a._result(day18.narrow(x @ y, a.dtype).reshape(shape), (a, b), "matmul", backward)
+    return a._result(day18.narrow(x @ y, a.dtype), (a, b), "matmul", backward)
     ### END SOLUTION
 
 
@@ -292,7 +292,7 @@ def einsum(equation: str, a: day18.Tensor, b: day18.Tensor) -> day18.Tensor:
     columns = "".join(c for c in words.out if c not in words.a)
 
     def size(letters: str) -> int:
-        return int(np.prod([words.sizes[c] for c in letters], dtype=np.int64))
+        return math.prod(words.sizes[c] for c in letters)
 
     def arranged(x: day18.Tensor, word: str, first: str, second: str) -> day18.Tensor:
         """``x`` with the axes (batch, first, second), each of them one axis for its letters."""

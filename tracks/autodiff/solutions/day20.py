@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -205,8 +205,7 @@ def gather(x: day19.Tensor, dim: int, index: day19.Tensor) -> day19.Tensor:
         np.add.at(share, where, g)
         return share, None
 
-    data = x.data[where] if axes else x.data.copy()
-    return x._result(data, (x, index), "gather", backward)
+    return x._result(x.data[where], (x, index), "gather", backward)
     ### END SOLUTION
 
 
@@ -244,7 +243,7 @@ def index_add(x: day19.Tensor, dim: int, index: day19.Tensor, source: day19.Tens
     out = x.data.astype(wide(x.dtype))
     np.add.at(out, where, source.data)
     return x._result(
-        out.astype(x.dtype, copy=False),
+        np.asarray(out, x.dtype),
         (x, index, source),
         "index_add",
         lambda g: (g, None, g[where]),
@@ -269,9 +268,8 @@ def cat(tensors: Sequence[day19.Tensor], dim: int = 0) -> day19.Tensor:
     # TODO: check, join, and cut the gradient.
     # HINT: where does part k begin? That is a running sum.
     ### BEGIN SOLUTION
-    # HINT: np.concatenate of the data, each in the common dtype, copies.
+    # HINT: np.concatenate copies, and takes the common dtype as dtype=.
     # HINT: ends = np.cumsum of the lengths; np.split(g, ends[:-1], axis) cuts there.
-    tensors = list(tensors)
     if not tensors:
         raise ValueError("cat: there are no tensors to join")
     first = tensors[0]
@@ -283,8 +281,7 @@ def cat(tensors: Sequence[day19.Tensor], dim: int = 0) -> day19.Tensor:
             n != m and i != axis for i, (n, m) in enumerate(zip(t.shape, first.shape, strict=True))
         ):
             raise ValueError(f"cat: {first.shape} and {t.shape} differ not only along axis {axis}")
-    dtype = result_dtype(*tensors)
-    data = np.concatenate([t.data.astype(dtype, copy=False) for t in tensors], axis)
+    data = np.concatenate([t.data for t in tensors], axis, dtype=result_dtype(*tensors))
     cuts = np.cumsum([t.shape[axis] for t in tensors])[:-1]
     return first._result(data, tensors, "cat", lambda g: np.split(g, cuts, axis))
     ### END SOLUTION
@@ -305,7 +302,6 @@ def stack(tensors: Sequence[day19.Tensor], dim: int = 0) -> day19.Tensor:
     ### BEGIN SOLUTION
     # HINT: check that all shapes are one shape: cat would let the new axis hide what differs.
     # HINT: cat([unsqueeze(t, axis) for t in tensors], axis), with the axis counted from the front.
-    tensors = list(tensors)
     if not tensors:
         raise ValueError("stack: there are no tensors to join")
     first = tensors[0]
@@ -333,7 +329,7 @@ def split(x: day19.Tensor, sizes: int | Sequence[int], dim: int = 0) -> tuple[da
     # TODO: make a list of sizes, then one view a part.
     # HINT: an operation of today cuts one part out and knows the way back.
     ### BEGIN SOLUTION
-    # HINT: starts are running sums: 0, then np.cumsum(sizes).
+    # HINT: starts are running sums: itertools.accumulate(sizes, initial=0), and pairwise of them.
     # HINT: getitem(x, (slice(None),) * axis + (slice(start, end),)).
     axis = axis_of(dim, x.ndim, "split")
     length = x.shape[axis]
@@ -343,7 +339,7 @@ def split(x: day19.Tensor, sizes: int | Sequence[int], dim: int = 0) -> tuple[da
         sizes = [min(sizes, length - start) for start in range(0, length, sizes)] or [0]
     if any(n < 0 for n in sizes) or sum(sizes) != length:
         raise ValueError(f"split: parts of {list(sizes)} of {x.shape} along axis {axis}")
-    ends = [0, *np.cumsum(sizes, dtype=int).tolist()]
+    ends = accumulate(sizes, initial=0)
     return tuple(
         getitem(x, (slice(None),) * axis + (slice(start, end),)) for start, end in pairwise(ends)
     )
@@ -370,8 +366,8 @@ def pad(x: day19.Tensor, pad: Sequence[int], value: float = 0.0) -> day19.Tensor
     # HINT: which part of x is kept, and where does it stand in the result? Two tuples of slices.
     ### BEGIN SOLUTION
     # HINT: pairs = [(0, 0)] for the axes in front, then (pad[0], pad[1]) for the last axis, ….
-    # HINT: with before and behind of n: kept = slice(max(-before, 0), n - max(-behind, 0)), and in
-    # the result of length m = n + before + behind: slice(max(before, 0), m - max(behind, 0)).
+    # HINT: with before and behind of n: kept = slice(max(-before, 0), n + behind), and in the
+    # result slice(max(before, 0), n + before). A slice that ends behind the end ends there.
     # HINT: share = zeros; share[kept] = g[place].
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad) - 1, 2)][::-1]
     pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
@@ -382,10 +378,8 @@ def pad(x: day19.Tensor, pad: Sequence[int], value: float = 0.0) -> day19.Tensor
     ):
         raise ValueError(f"pad: {tuple(pad)} does not go around {x.shape}")
     shape = tuple(n + a + b for (a, b), n in zip(pairs, x.shape, strict=True))
-    kept = tuple(
-        slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(pairs, x.shape, strict=True)
-    )
-    place = tuple(slice(max(a, 0), m - max(b, 0)) for (a, b), m in zip(pairs, shape, strict=True))
+    kept = tuple(slice(max(-a, 0), n + b) for (a, b), n in zip(pairs, x.shape, strict=True))
+    place = tuple(slice(max(a, 0), n + a) for (a, _), n in zip(pairs, x.shape, strict=True))
     out = np.full(shape, value, x.dtype)
     out[place] = x.data[kept]
 

@@ -194,7 +194,7 @@ def gelu(x: day20.Tensor) -> day20.Tensor:
     # HINT: below = erfc(-data / math.sqrt(2)) / 2, in float64 whatever x is; narrow the product.
     # HINT: density = np.exp(-data * data / 2) / math.sqrt(2 * math.pi), under np.errstate.
     needs_floats("gelu", x)
-    data = x.data.astype(np.float64, copy=False)
+    data = np.asarray(x.data, np.float64)
     below = erfc(-data / math.sqrt(2)) / 2
 
     def backward(g: np.ndarray) -> tuple[np.ndarray]:
@@ -202,8 +202,7 @@ def gelu(x: day20.Tensor) -> day20.Tensor:
             density = np.exp(-data * data / 2) / math.sqrt(2 * math.pi)
             return (g * (below + data * density),)
 
-    with np.errstate(all="ignore"):
-        return x._result(narrow(data * below, x.dtype), (x,), "gelu", backward)
+    return x._result(narrow(data * below, x.dtype), (x,), "gelu", backward)
     ### END SOLUTION
 
 

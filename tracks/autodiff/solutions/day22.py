@@ -359,7 +359,7 @@ class Tensor(day21.Tensor):
                 if isinstance(node, Tensor):
                     arrived = waiting.pop((id(node), 0), None)
                     if arrived is not None:
-                        node.grad = node._accumulated(arrived.data.astype(node.dtype, copy=False))
+                        node.grad = node._accumulated(np.asarray(arrived.data, node.dtype))
                     continue
                 grads = [waiting.pop((id(node), i), None) for i in range(len(node.outputs))]
                 if all(g is None for g in grads):

@@ -27,6 +27,7 @@ sizes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
 
 def check(name, mine, theirs, g, *inputs):
     """Values and gradients of ``mine(*tensors)`` against ``theirs(*torch tensors)``."""
+    before = [np.array(x) for x in inputs]
     tensors = [day.Tensor(x, requires_grad=True) for x in inputs]
     twins = [torch.tensor(x, requires_grad=True) for x in inputs]
     result, wanted = mine(*tensors), theirs(*twins)
@@ -45,6 +46,8 @@ def check(name, mine, theirs, g, *inputs):
             tensor.grad.data, twin.grad.numpy(), terms=g.size + 4, scale=16.0,
             name=f"{name}: gradient of {which}",
         )  # fmt: skip
+    for which, tensor, x in zip("abc", tensors, before, strict=False):
+        close(tensor.data, x, name=f"{name}: operand {which} afterwards")
     return result
 
 
@@ -372,6 +375,8 @@ def test_powers_at_the_border():
 def test_integers_have_no_negative_powers():
     assert day.pow(day.Tensor([2, 3]), 3).tolist() == [8, 27]
     assert day.pow(day.Tensor([2, 3]), 3).dtype == np.int64
+    found = day.pow(day.Tensor([2, 3]), day.Tensor([0, 1])).tolist()
+    assert found == [1, 3], f"integers 2 and 3 to the powers 0 and 1 are {found}"
     assert day.pow(day.Tensor([2, 4]), -1.0).tolist() == [0.5, 0.25]
     for exponent in (-1, day.Tensor([1, -2])):
         with pytest.raises(ValueError):

@@ -566,8 +566,9 @@ def test_cat_refuses(rng):
             other,
         )
     refuses("cat of nothing", ValueError, lambda: day.cat([]), "cat")
-    for tensors in ([day.Tensor(1.0)], [day.Tensor([1.0]), day.Tensor(1.0)]):
-        refuses("cat of a tensor without axes", ValueError, lambda: day.cat(tensors), "cat")
+    for shapes in [((),), ((1,), ()), ((), (1,))]:
+        tensors = [day.Tensor(np.ones(shape)) for shape in shapes]
+        refuses(f"cat of {shapes}", ValueError, lambda: day.cat(tensors), "cat")
     for dim in (2, -3):
         refuses(
             f"cat along axis {dim} of 2",

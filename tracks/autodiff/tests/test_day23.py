@@ -39,6 +39,15 @@ class Saves(day22.Function):
         return grad, grad, None
 
 
+class Scaled(day22.Function):
+    """x times an array that is no Tensor."""
+
+    @staticmethod
+    def forward(ctx, x, factor):
+        ctx.save_for_backward(factor)
+        return x * factor
+
+
 def saved_by(x, y, what):
     result = Saves.apply(x, y, 2.0, what=what)
     return result, result.node.saved_tensors
@@ -67,6 +76,8 @@ def test_an_argument_is_kept_as_itself(rng):
     inner = x * 2.0
     _, saved = saved_by(inner, x, lambda x, y, r: (x, y))
     assert saved[0] is inner, "an argument that an operation made came back as another Tensor"
+    saved = Saves.apply(x, y, what=lambda x, y, r: (y,)).node.saved_tensors
+    assert saved[0] is y, "the last of the arguments came back as another Tensor"
 
 
 @exercise("Context")
@@ -112,6 +123,11 @@ def test_anything_else_is_a_constant(rng):
     assert shifted.node is None and not shifted.requires_grad
     assert isinstance(number.data, np.ndarray) and number.item() == 2.5
     assert argument is y
+    (factor,) = Scaled.apply(x, np.full(3, 2.0)).node.saved_tensors
+    assert isinstance(factor, day23.Tensor), (
+        f"an argument that is an array, no Tensor, came back as {type(factor).__name__}"
+    )
+    close(factor.data, np.full(3, 2.0), name="an argument that is an array")
     values, indices = operations.max(x * y, 0)
     (index,) = values.node.saved_tensors
     assert index.node is None and not index.requires_grad
@@ -196,6 +212,11 @@ def test_a_node_that_saved_nothing_can_run_again(rng):
     y = (x + x).sum()
     for times in (1, 2):
         y.backward()
+        close(x.grad.data, np.full((2, 3), 2.0 * times), name=f"grad after {times} backwards")
+    x.grad = None
+    y = Saves.apply(x, x, 1.0)  # saves nothing, and asks for it in its backward
+    for times in (1, 2):
+        y.backward(np.ones((2, 3)))
         close(x.grad.data, np.full((2, 3), 2.0 * times), name=f"grad after {times} backwards")
 
 

@@ -546,10 +546,16 @@ def test_only_arguments_are_kept(rng):
             inner.append(weakref.ref(y.data))
             return (y * y).exp()
 
-        y = day25.checkpoint(f, x * 0.1)
+        argument = x * 0.1
+        memory = weakref.ref(argument.data)
+        y = day25.checkpoint(f, argument)
+        del argument
+        assert memory() is not None, "the argument is gone, and the function is to be called again"
         assert all(ref() is None for ref in inner), "what the function computed inside is kept"
         y.sum().backward()
         assert all(ref() is None for ref in inner), "the graph of the second call is kept"
+        assert memory() is None, "after the backward the checkpoint still holds its argument"
+        assert y.node is not None
 
 
 @exercise("Checkpoint")

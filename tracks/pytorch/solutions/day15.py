@@ -196,7 +196,7 @@ def plot_attention(
     ### BEGIN SOLUTION
     # HINT: axes.imshow(array, vmin=0, vmax=1, cmap=...) puts row 0 on top.
     # HINT: weights.detach().float().cpu().numpy() is what matplotlib can draw.
-    # HINT: axes.set_xticks(range(K), tokens, rotation=90), and figure.savefig(path).
+    # HINT: axes.set_xticks(range(K), tokens, rotation="vertical"), and figure.savefig(path).
     from matplotlib.figure import Figure
 
     rows = list(tokens if queries is None else queries)
@@ -204,12 +204,12 @@ def plot_attention(
         raise ValueError(
             f"{len(rows)} queries and {len(tokens)} tokens for weights {tuple(weights.shape)}"
         )
-    figure = Figure(figsize=(2 + 0.3 * len(tokens), 2 + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(weights.detach().float().cpu().numpy(), vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(tokens)), list(tokens), rotation=90)
+    axes.set_xticks(range(len(tokens)), list(tokens), rotation="vertical")
     axes.set_yticks(range(len(rows)), rows)
-    figure.colorbar(image, label="weight")
+    figure.colorbar(image)
     if path is not None:
         figure.savefig(path)
     return axes

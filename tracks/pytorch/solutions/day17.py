@@ -262,7 +262,7 @@ def attention_rollout(maps: Sequence[torch.Tensor]) -> torch.Tensor:
     eye = torch.eye(shape[-1], dtype=wide, device=maps[0].device)
     rollout = eye
     for w in maps:
-        flow = w.to(wide) + eye
+        flow = w + eye  # in the dtype of eye, which is the wider one
         rollout = flow / flow.sum(-1, keepdim=True) @ rollout
     return rollout.to(dtype)
     ### END SOLUTION

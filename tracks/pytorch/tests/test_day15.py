@@ -305,6 +305,8 @@ def test_plot_shows_the_weights(device, rng):
     image = drawn(axes)
     close(torch.tensor(image.get_array().data), weights.detach().cpu(), name="the image's elements")
     assert image.get_clim() == (0, 1), f"the colours run over {image.get_clim()}, not from 0 to 1"
+    little, much = image.to_rgba(torch.tensor([0.0, 1.0]).numpy())[:, :3].sum(-1).tolist()
+    assert much < little, "a weight of 1 is drawn brighter than a weight of 0"
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["a", "b", "c", "d"], f"under the columns stands {names}"
     assert list(axes.get_xticks()) == [0, 1, 2, 3]

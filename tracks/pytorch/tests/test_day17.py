@@ -200,6 +200,7 @@ def test_weights_lie_on_the_device(device, rng):
     with torch.device("meta"):  # where tensors land that are made without device=
         _, weights = module(x, need_weights=True)
     assert weights.device == x.device, f"x is on {x.device}, the weights on {weights.device}"
+    same(weights, wanted_of(module, x)[1], "the weights, with another default device,")
 
 
 @exercise("SelfAttention", ban=BAN)

@@ -443,11 +443,15 @@ def test_refuses_a_query_in_the_place_of_a_key(device, rng):
 @pytest.mark.parametrize("keys, values", [(5, 6), (6, 5), (5, 1)])
 def test_refuses_lengths_that_differ(keys, values, device, rng):
     module = make(rng, device, 8, 2)
-    with pytest.raises(ValueError) as refusal:
-        module(*(rng.normal(2, n, 8, dtype=WIDE) for n in (4, keys, values)))
-        pytest.fail(f"{keys} keys with {values} values went through: a ValueError was due")
-    message = str(refusal.value)
-    assert str(keys) in message and str(values) in message, f"which shapes? {message!r}"
+    three = [rng.normal(2, n, 8, dtype=WIDE) for n in (4, keys, values)]
+    for name, call in (("forward", module), ("project", module.project)):
+        with pytest.raises(ValueError) as refusal:
+            call(*three)
+            pytest.fail(
+                f"{keys} keys with {values} values went through {name}: a ValueError was due"
+            )
+        message = str(refusal.value)
+        assert str(keys) in message and str(values) in message, f"which shapes? {message!r}"
 
 
 @exercise("MultiHeadAttention", ban=BAN)

@@ -54,7 +54,8 @@ def _liger_norm() -> Callable[..., torch.Tensor]:
 def _liger_rms() -> Callable[..., torch.Tensor]:
     from liger_kernel.ops.rms_norm import LigerRMSNormFunction
 
-    return lambda x, weight: LigerRMSNormFunction.apply(x, weight, 1e-6)
+    # The last three are its defaults, but for in_place: it would write dx over dy.
+    return lambda x, weight: LigerRMSNormFunction.apply(x, weight, 1e-6, 0.0, "llama", False)
 
 
 def _graph(norm: Callable[..., torch.Tensor], bias: bool) -> Callable[..., tuple[Any, ...]]:

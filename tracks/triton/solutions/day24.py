@@ -38,7 +38,6 @@ import triton.language as tl
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = 2048  # elements of a program: a power of two, at least 8
-WARPS = 4
 
 
 @triton.jit
@@ -100,9 +99,9 @@ def uniform(n: int, seed: int, device: torch.device | str = DEVICE) -> torch.Ten
     # HINT: Nothing is read. What must the kernel be told?
     ### BEGIN SOLUTION
     # HINT: out = torch.empty(n, dtype=torch.float32, device=device).
-    # HINT: uniform_kernel[(triton.cdiv(n, BLOCK),)](out, n, seed, BLOCK=BLOCK, num_warps=WARPS)
+    # HINT: uniform_kernel[(triton.cdiv(n, BLOCK),)](out, n, seed, BLOCK=BLOCK)
     out = torch.empty(n, dtype=torch.float32, device=device)
-    uniform_kernel[(triton.cdiv(n, BLOCK),)](out, n, seed, BLOCK=BLOCK, num_warps=WARPS)
+    uniform_kernel[(triton.cdiv(n, BLOCK),)](out, n, seed, BLOCK=BLOCK)
     return out
     ### END SOLUTION
 
@@ -209,7 +208,6 @@ def dropout(x: torch.Tensor, p: float, seed: int) -> torch.Tensor:
         *(p, scale, seed),
         BLOCK=BLOCK,
         FLAT=x.is_contiguous(),
-        num_warps=WARPS,
     )
     return out
     ### END SOLUTION
@@ -289,7 +287,6 @@ def dropout_residual(x: torch.Tensor, r: torch.Tensor, p: float, seed: int) -> t
         BLOCK=BLOCK,
         X_FLAT=x.is_contiguous(),
         R_FLAT=r.is_contiguous(),
-        num_warps=WARPS,
     )
     return out
     ### END SOLUTION
