@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from harness.curriculum import ROOT, find_tracks
+from harness.measure.units import counted
 from harness.usage import Usage
 
 WORKER_BYTES = 3 * 2**30
@@ -45,4 +46,8 @@ def _say_what_is_left_alone() -> None:
 
     mine = [day.key for track in find_tracks() for day in track.days if started(day)]
     if mine:
-        print(f"{len(mine)} day(s) with your answers are left alone: make mine grades them.")
+        are, them = ("is", "it") if len(mine) == 1 else ("are", "them")
+        print(
+            f"{counted(len(mine), 'day')} with your answers {are} left alone: make mine grades "
+            f"{them}."
+        )

@@ -19,6 +19,11 @@ def _scaled(value: float, units: list[tuple[float, str]]) -> str:
     return text
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 day``, ``2 days``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def bytes_text(count: float | None) -> str:
     """``1400000`` -> ``1.4 MB``; ``None`` (not known) -> ``-``."""
     if count is None:

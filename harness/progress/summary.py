@@ -6,6 +6,7 @@ import datetime
 from dataclasses import dataclass
 
 from harness.curriculum import Track, find_tracks
+from harness.measure.units import counted
 from harness.progress.store import LEVELS, PASSED, Attempt, Store
 
 PAUSE = 20 * 60.0
@@ -116,7 +117,7 @@ def screen_text(progress: Progress) -> str:
         "",
         f"{reached} of {sum(PLANNED.values())} days · {progress.attempts} attempts · "
         f"{progress.seconds / 3600:.1f} hours · {progress.hints} hints · "
-        f"{progress.streak} day(s) in a row",
+        f"{counted(progress.streak, 'day')} in a row",
     ]
     if medals:
         lines.append(" · ".join(f"{medals.count(m)} {m}" for m in ("gold", "silver", "bronze")))
@@ -125,13 +126,20 @@ def screen_text(progress: Progress) -> str:
 
 
 _MARKS = ("·", ">", "#", "G")
+NAMES = {"pytorch": "PyTorch"}
+"""Tracks whose name is more than a capital letter."""
+
+
+def name_of(track: str) -> str:
+    """A track as people write it."""
+    return NAMES.get(track, track.capitalize())
 
 
 def markdown(progress: Progress) -> str:
     """PROGRESS.md: a check box a day."""
     lines = ["# Progress", ""]
     for name, days in progress.tracks.items():
-        lines += [f"## {name.capitalize()}", ""]
+        lines += [f"## {name_of(name)}", ""]
         for day in days:
             box = "x" if day.level >= PASSED else " "
             note = LEVELS[day.level] + (f", {day.medal}" if day.medal else "")

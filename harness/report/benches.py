@@ -9,8 +9,9 @@ from harness.bench.contenders import EAGER, REFERENCE, YOURS
 from harness.bench.results import BenchResult, CaseResult, Figure
 from harness.bench.table import ceilings_line, notes, rate, share, time_text
 from harness.measure.units import bytes_text
+from harness.progress.summary import name_of
 from harness.report.collect import Bench
-from harness.report.days import day_link, name_of
+from harness.report.days import day_link
 from harness.report.html import Html, Link, folded, join, paragraph, section, table, tag
 from harness.report.plots import plots_of
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.curriculum import ROOT, Day
-from harness.progress.summary import PLANNED, DayProgress
+from harness.progress.summary import PLANNED, DayProgress, name_of
 from harness.report.collect import Learner
 from harness.report.html import Html, Link, folded, join, paragraph, section, table, tag
 
 LEVELS = ("not started", "started", "checked on the CPU", "passed on a GPU", "benched")
 MARKS = ("·", "…", "✓", "✓✓", "★")
 MEDALS = ("gold", "silver", "bronze")
-NAMES = {"pytorch": "PyTorch"}
 
 
 def days(learner: Learner, link: Link, editor: Link | None) -> Html:
@@ -70,11 +69,6 @@ def _track(
 def said_of(learner: Learner, track: str, day: DayProgress) -> str:
     medal = f", {day.medal} medal" if day.medal else ""
     return f"{LEVELS[learner.level(track, day.day)]}{medal}"
-
-
-def name_of(track: str) -> str:
-    """A track as people write it."""
-    return NAMES.get(track, track.capitalize())
 
 
 def _cell(learner: Learner, track: str, day: DayProgress, link: Link) -> Html:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.curriculum import ROOT
-from harness.measure.units import bytes_text, seconds_text
+from harness.measure.units import bytes_text, counted, seconds_text
 from harness.protocol import LEARNER, DayResult, ExerciseResult, Failure, TestResult
 from harness.screen.pager import wrapped
 from harness.screen.problems import list_problems
@@ -110,7 +110,7 @@ def _summary(exercise: ExerciseResult) -> str:
         rest = f" · {not_run} not run" if not_run else ""
         return f"{_counted(failed, total)} fail{'s' * (total == 1)}{rest}"
     skipped = sum(t.outcome == "skipped" for t in exercise.tests)
-    parts = [f"{total - skipped} tests"] if total > skipped else []
+    parts = [counted(total - skipped, "test")] if total > skipped else []
     if skipped:
         parts.append(f"{skipped} skipped")
     measures = exercise.measures
@@ -155,7 +155,10 @@ def _printed(test: TestResult, console: Console, verbose: bool) -> None:
     for line in shown:
         text = "".join(c if c.isprintable() else "?" for c in line.expandtabs(4))
         room = max(console.width - 10, 30)
-        console.print(Text(f"        | {text if len(text) <= room else text[: room - 1] + '…'}"))
+        if len(text) > room and not verbose:
+            text = text[: room - 1] + "…"
+        for start in range(0, max(len(text), 1), room):
+            console.print(Text(f"        | {text[start : start + room]}"))
 
 
 def _foot(result: DayResult, console: Console, verbose: bool, left: list[str] | None) -> None:
@@ -166,7 +169,9 @@ def _foot(result: DayResult, console: Console, verbose: bool, left: list[str] | 
         f"seed {result.seed}",
     ]
     if result.skipped:
-        parts.insert(1, f"{len(result.skipped)} tests skipped")
+        reasons = {test.skipped for test in result.skipped}
+        why = f" ({reasons.pop()})" if len(reasons) == 1 else ""
+        parts.insert(1, f"{counted(len(result.skipped), 'test')} skipped{why}")
     console.print()
     _paragraph(device_line(result, verbose), console, "", style="dim")
     for line in _gpu_lines(result.gpu):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.curriculum import ROOT, Day
+from harness.measure.units import counted
 from harness.progress.archive import keep
 from harness.screen.pager import say
 from harness.update import finish as writer
@@ -207,7 +208,8 @@ def _undo(git: Git, check: bool) -> int:
         "moved": moved, "undoes": record.stamp,
     }  # fmt: skip
     _write(git, Record(_stamp(git.root), data), files)
-    say(f"{len(files)} file(s) are what they were before it.")
+    are = "is what it was" if len(files) == 1 else "are what they were"
+    say(f"{counted(len(files), 'file')} {are} before it.")
     return 0
 
 
@@ -277,7 +279,7 @@ def _say_plan(plan: Plan, version: str, check: bool) -> None:
     if plain:
         say(f"  {'days':<13} {len(plain)} that you have not started")
     for name, count in sorted(kinds.items()):
-        say(f"  {name:<13} {count} file(s)")
+        say(f"  {name:<13} {counted(count, 'file')}")
     for file in plan.files:
         if file.day is None and file.how == "merged":
             say(f"  merged        {file.path}: you had changed it too")

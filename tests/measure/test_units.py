@@ -1,6 +1,6 @@
 import pytest
 
-from harness.measure.units import bytes_text, seconds_text
+from harness.measure.units import bytes_text, counted, seconds_text
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,7 @@ def test_bytes(count, text):
 )
 def test_seconds(seconds, text):
     assert seconds_text(seconds) == text
+
+
+def test_one_is_no_plural():
+    assert [counted(n, "day") for n in (0, 1, 2)] == ["0 days", "1 day", "2 days"]

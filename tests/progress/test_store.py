@@ -18,7 +18,7 @@ import pytest
 
 from harness.progress import Attempt, ProgressError, Store
 from harness.progress.store import _MIGRATIONS
-from harness.progress.summary import PAUSE, streak, time_spent
+from harness.progress.summary import PAUSE, name_of, streak, time_spent
 from harness.protocol import DayResult, ExerciseResult, GradedFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -256,3 +256,7 @@ def test_a_streak_counts_days_in_a_row() -> None:
     assert streak([attempt(noon - 2 * day), attempt(noon - day)], today) == 2
     assert streak([attempt(noon - 2 * day)], today) == 0
     assert streak([attempt(noon - 3 * day), attempt(noon - day), attempt(noon)], today) == 2
+
+
+def test_tracks_are_named_as_people_write_them() -> None:
+    assert [name_of(track) for track in ("triton", "pytorch")] == ["Triton", "PyTorch"]

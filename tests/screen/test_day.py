@@ -133,3 +133,23 @@ def test_junit_counts_and_escapes() -> None:
     assert 'failures="5"' in text
     assert 'errors="1"' in text
     assert "bell ? &amp; &lt;tag&gt;" in text
+
+
+def test_a_long_printed_line_is_cut_or_where_asked_for_broken() -> None:
+    shown = result()
+    line = "x = " + "0123456789" * 30
+    (test,) = [t for t in shown.tests if t.name == "t0"]
+    test.printed, test.printed_length = line + "\n", len(line) + 1
+    assert line[:60] in screen(shown) and "…" in screen(shown)
+    told = screen(shown, verbose=True)
+    parts = [row.partition("| ")[2] for row in told.splitlines() if row.startswith("        | ")]
+    assert "".join(parts) == line
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_skipped_tests_say_why_once() -> None:
+    shown = result()
+    reason = "needs a CUDA GPU"
+    for name in ("a", "b"):
+        shown.exercises[0].tests.append(TestResult(name, "softmax", "skipped", skipped=reason))
+    assert f"2 tests skipped ({reason})" in screen(shown)

@@ -114,8 +114,8 @@ class Expression:
     - "sin" "cos" "exp" "log" "tanh": one operand
 
     Write formulas with X, numbers, operators and the functions below: ``sin(2 * X) ** 3``. The
-    operators leave out what does nothing (0 + u, 1 * u, 0 * u, u ** 1, ...) and compute with plain
-    numbers. Expressions are equal only if they are the same object; one may be used in many places.
+    operators leave out what does nothing (0 + u, 1 * u, 0 * u, u ** 1, ...) and add, subtract
+    and multiply plain numbers. Expressions are equal only if they are the same object; one may be used in many places.
     So ask ``u.is_number(0)``, not ``u == 0``; and not ``u.number == 0``: that is true of every
     expression that is not a number, too.
     """
