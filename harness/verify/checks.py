@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +18,36 @@ from harness.curriculum import (
     read_source,
     write_source,
 )
-from harness.protocol import SOLUTION, DayResult, Event, Request
+from harness.protocol import SOLUTION, DayResult, Event, Request, TestResult
 from harness.run import Launcher, attempt, run
 
 DAY_SECONDS = 10.0
 TRAINING_SECONDS = 20.0
 """CPU seconds that a day's tests may use; the second where a test declares more than 20 s."""
+CROWDED = (5.0, 20.0, 60.0)
+"""Seconds after which a test is tried again that found the GPU's memory taken: the other workers
+that share the card hold much of it for seconds at a time."""
 MATERIAL = Path(__file__).with_name("material.py")
 
 
 def check_reference(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
     """The reference passes, every exercise by a test that ran, in time."""
-    return reference_findings(day, _run(day, launcher, SOLUTION, seed, device))
+    result = _run(day, launcher, SOLUTION, seed, device)
+    for pause in CROWDED:
+        crowded = tuple(test.name for test in result.tests if _found_no_memory(test))
+        if not crowded:
+            break
+        time.sleep(pause)
+        again = _run(day, launcher, SOLUTION, seed, device, tests=crowded)
+        later = {test.name: test for test in again.tests}
+        for exercise in result.exercises:
+            exercise.tests = [later.get(test.name, test) for test in exercise.tests]
+    return reference_findings(day, result)
+
+
+def _found_no_memory(test: TestResult) -> bool:
+    failure = test.failure
+    return failure is not None and "CUDA out of memory" in f"{failure.message}\n{failure.detail}"
 
 
 def reference_findings(day: Day, result: DayResult) -> list[str]:
@@ -177,10 +196,12 @@ def _run(
     prior: str = "auto",
     exercise: str = "",
     first_failure: bool = False,
+    tests: tuple[str, ...] = (),
 ) -> DayResult:
     request = Request(
-        day.track, day.number, impl, prior, exercise, seed, device, first_failure=first_failure
-    )
+        day.track, day.number, impl, prior, exercise, seed, device,
+        first_failure=first_failure, tests=tests,
+    )  # fmt: skip
     return run(request, launcher)
 
 

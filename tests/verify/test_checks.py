@@ -441,3 +441,29 @@ def test_a_day_that_cannot_be_read_is_not_run(day: Day) -> None:
     found, costs = command.verify_day(day, SimpleNamespace())  # type: ignore[arg-type]
     assert found["form"] and costs == {}
     assert found.keys() == {"form", *checks.CHECKS}
+
+
+FULL = Failure("OutOfMemoryError", "CUDA out of memory. Tried to allocate 5.22 GiB.")
+
+
+def test_a_test_that_found_the_card_full_is_tried_again(
+    day: Day, runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr(checks.time, "sleep", paused.append)
+    full = TestResult("test_b", "double", "failed", failure=FULL)
+    fits = TestResult("test_b", "double", "passed")
+    asked = runs(result(PASSED, full), result(full), result(fits))
+    assert checks.check_reference(day, Launcher(), 3, "cuda") == []  # type: ignore[arg-type]
+    assert [request.tests for _, request in asked] == [(), ("test_b",), ("test_b",)]
+    assert paused == list(checks.CROWDED[:2])
+
+
+def test_a_card_that_stays_full_is_a_finding(
+    day: Day, runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.time, "sleep", lambda seconds: None)
+    full = TestResult("test_b", "double", "failed", failure=FULL)
+    runs(*[result(full) for _ in range(1 + len(checks.CROWDED))])
+    (finding,) = checks.check_reference(day, Launcher(), 3, "cuda")  # type: ignore[arg-type]
+    assert "CUDA out of memory" in finding
