@@ -37,7 +37,7 @@ stage() { # name, command …: how long it took, beside what it said
 : >.harness/gpu/times.txt
 "$PYTHON" -m harness doctor | tee .harness/gpu/doctor.txt
 workers=${WORKERS:-$("$PYTHON" -c "from harness.cli.test_all import _workers; print(_workers('auto'))")}
-stage verify "$PYTHON" -m pytest -q -n "$workers" --dist load --durations=8 \
+stage verify "$PYTHON" -m pytest -q -n "$workers" --dist load --maxschedchunk 1 --durations=8 \
     --ignore tests/gpu/test_measures.py tests/content tests/gpu
 # Times are only true alone.
 stage timers "$PYTHON" -m pytest -q tests/gpu/test_measures.py tests/bench/test_on_gpu.py tests/measure/test_device.py
