@@ -29,6 +29,7 @@ from harness.grading.guard import guard, is_own
 from harness.grading.limits import OutOfTime, time_limit
 from harness.grading.names import pytest_make_parametrize_id  # noqa: F401  (a hook)
 from harness.grading.replay import REPLAY, Replay
+from harness.grading.returns import without_return
 from harness.protocol import LEARNER, SOLUTION, Event, Failure, Request
 
 PRINTED_CHARACTERS = 1_000_000
@@ -457,6 +458,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, A
         failure = failure_of(call.excinfo.value, graded, call.excinfo.tb)
         if skipped:
             failure = _no_skip(failure)
+        if failure.reason in ("wrong", "error") and (
+            forgotten := without_return(graded.file, exercise)
+        ):
+            failure = replace(failure, message=f"{failure.message}\n{forgotten}")
         if isinstance(call.excinfo.value, OutOfTime):
             grader.out_of_time.setdefault((graded.day.key, exercise), item.name)
         lost = context_is_dead(call.excinfo.value) or _context_is_gone(grader.device)
