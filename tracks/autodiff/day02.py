@@ -94,9 +94,9 @@ class Expression:
 
     Write formulas with X, numbers, operators and the functions below: ``sin(2 * X) ** 3``. The
     operators leave out what does nothing (0 + u, 1 * u, 0 * u, u ** 1, ...) and add, subtract
-    and multiply plain numbers. Expressions are equal only if they are the same object; one may be used in many places.
-    So ask ``u.is_number(0)``, not ``u == 0``; and not ``u.number == 0``: that is true of every
-    expression that is not a number, too.
+    and multiply plain numbers. Expressions are equal only if they are the same object; one may be
+    used in many places. So ask ``u.is_number(0)``, not ``u == 0``; and not ``u.number == 0``: that
+    is true of every expression that is not a number, too.
     """
 
     op: str
