@@ -14,8 +14,11 @@ The fixtures ``device`` and ``rng`` come from the pytest plugin ``harness.gradin
 
 from harness.testing.again import again
 from harness.testing.close import Mismatch, close
+from harness.testing.launches import one_launch
 from harness.testing.layouts import far_apart, layouts
 from harness.testing.marks import exercise, shapes
+from harness.testing.modules import random_weights, same_compiled
+from harness.testing.philox import philox_uniform, philox_words
 from harness.testing.refused import refused
 from harness.testing.rng import ArrayRng, TensorRng
 from harness.testing.watching import Launch, Seen, watch
@@ -33,7 +36,12 @@ __all__ = [
     "exercise",
     "far_apart",
     "layouts",
+    "one_launch",
+    "philox_uniform",
+    "philox_words",
+    "random_weights",
     "refused",
+    "same_compiled",
     "shapes",
     "watch",
     "why_narrow",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.testing import close, exercise, layouts, shapes, watch
+from harness.testing import close, exercise, layouts, random_weights, same_compiled, shapes, watch
 from tracks.pytorch import day17
 
 BAN = [
@@ -17,17 +17,8 @@ BAN = [
 WIDE = torch.float64
 
 
-def fill(module, rng):
-    """Weights that make scores of about ±4: a wrong mask, scale or axis shows everywhere."""
-    with torch.no_grad():
-        for p in module.parameters():
-            std = 2 / math.sqrt(p.shape[1]) if p.dim() > 1 else 0.5
-            p.copy_(rng.normal(*p.shape, std=std, dtype=p.dtype))
-    return module
-
-
 def make(kind, rng, device, *sizes, dtype=WIDE, **options):
-    return fill(kind(*sizes, **options).to(device, dtype), rng)
+    return random_weights(kind(*sizes, **options).to(device, dtype), rng)
 
 
 def attend(q, k, v, mask=None):
@@ -59,20 +50,6 @@ def past(length, device, window=None):
     window = length if window is None else window
     rows = [[0 <= i - j < window for j in range(length)] for i in range(length)]
     return torch.tensor(rows, dtype=torch.bool, device=device).reshape(length, length)
-
-
-def compiled_equals(f, arguments, parameters, limit, name):
-    """The same values and gradients under torch.compile, without a break of the graph."""
-    compiled = torch.compile(f, backend="aot_eager", fullgraph=True, dynamic=False)
-    results = []
-    for g in (f, compiled):
-        out = g(*arguments)
-        grads = torch.autograd.grad(out.float().square().sum(), parameters)
-        results.append([out.detach(), *grads])
-    for what, part in (("result is", slice(1)), ("gradients are", slice(1, None))):
-        wanted, got = (torch.cat([x.double().flatten() for x in r[part]]) for r in results)
-        error = ((got - wanted).norm() / wanted.norm()).item()
-        assert error < limit, f"compiled {name}: the {what} off by {error:.2g} of their length"
 
 
 # SelfAttention -------------------------------------------------------------------------------
@@ -546,7 +523,7 @@ def test_compiles_without_a_graph_break(dtype, device, rng):
     module = make(day17.SelfAttention, rng, device, 6, dtype=dtype)
     x, mask = rng.normal(2, 5, 6, dtype=dtype), rng.boolean(2, 1, 5, p=0.7)
     limit = 0.05 if dtype == torch.bfloat16 else 1e-4
-    compiled_equals(module, (x, mask), list(module.parameters()), limit, "SelfAttention")
+    same_compiled(module, (x, mask), list(module.parameters()), "SelfAttention", limit)
 
 
 @exercise("CausalSelfAttention", seconds=60)  # no ban: its watching cannot be compiled
@@ -554,11 +531,11 @@ def test_causal_compiles_without_a_graph_break(device, rng):
     for dtype, limit in ((torch.float32, 1e-4), (torch.bfloat16, 0.05)):
         module = make(day17.CausalSelfAttention, rng, device, 6, dtype=dtype)
         x, mask = rng.normal(2, 5, 6, dtype=dtype), rng.normal(2, 1, 5, dtype=dtype)
-        compiled_equals(module, (x, mask), list(module.parameters()), limit, f"in {dtype}")
+        same_compiled(module, (x, mask), list(module.parameters()), f"in {dtype}", limit)
 
 
 @exercise("local_attention", seconds=60)  # no ban: its watching cannot be compiled
 def test_local_compiles_without_a_graph_break(device, rng):
     for dtype, limit in ((torch.float32, 1e-4), (torch.bfloat16, 0.05)):
         leaves = [rng.normal(2, 7, d, dtype=dtype).requires_grad_() for d in (4, 4, 3)]
-        compiled_equals(day17.local_attention, (*leaves, 3), leaves, limit, f"in {dtype}")
+        same_compiled(day17.local_attention, (*leaves, 3), leaves, f"in {dtype}", limit)

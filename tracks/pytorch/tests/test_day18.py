@@ -1,13 +1,12 @@
 """Day 18: heads that stay apart, and equality with nn.MultiheadAttention in float64."""
 
 import copy
-import math
 
 import pytest
 import torch
 from torch import nn
 
-from harness.testing import close, exercise, layouts, shapes, watch
+from harness.testing import close, exercise, layouts, random_weights, shapes, watch
 from tracks.pytorch import day18
 
 BAN = [
@@ -21,18 +20,9 @@ SIZES = [(2, 5, 7, 12, 3, 12, 12), (1, 1, 1, 1, 1, 1, 1), (3, 4, 1, 8, 8, 5, 9),
          (2, 3, 6, 10, 2, 10, 4), (2, 6, 3, 6, 1, 7, 6)]  # fmt: skip
 
 
-def fill(module, rng):
-    """Weights that make scores of about ±4: a wrong mask, scale or axis shows everywhere."""
-    with torch.no_grad():
-        for p in module.parameters():
-            std = 2 / math.sqrt(p.shape[1]) if p.dim() > 1 else 0.5
-            p.copy_(rng.normal(*p.shape, std=std, dtype=p.dtype))
-    return module
-
-
 def make(rng, device, dim, heads, dtype=WIDE, **options):
     module = day18.MultiHeadAttention(dim, heads, **options).to(device, dtype)
-    return fill(module, rng).eval()
+    return random_weights(module, rng).eval()
 
 
 def theirs(module):
@@ -484,7 +474,7 @@ def test_from_torch_equals_it(batch_first, bias, kdim, vdim, device, rng):
     module = nn.MultiheadAttention(
         12, 3, kdim=kdim, vdim=vdim, bias=bias, batch_first=batch_first, dtype=WIDE, device=device
     )
-    fill(module, rng)
+    random_weights(module, rng)
     q, k, v = inputs(rng, (2, 4, 5, 12, 3, kdim or 12, vdim or 12))
     ours = day18.from_torch(module)
     assert isinstance(ours, day18.MultiHeadAttention), f"a {type(ours).__name__} came back"
@@ -514,7 +504,7 @@ def test_from_torch_keeps_the_rest(device, rng):
 @exercise("from_torch")
 @pytest.mark.parametrize("kdim", [None, 6])
 def test_from_torch_copies(kdim, device, rng):
-    module = fill(nn.MultiheadAttention(8, 2, kdim=kdim, device=device), rng)
+    module = random_weights(nn.MultiheadAttention(8, 2, kdim=kdim, device=device), rng)
     before = copy.deepcopy(module.state_dict())
     with torch.no_grad():
         for p in day18.from_torch(module).parameters():

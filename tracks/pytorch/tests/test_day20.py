@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.testing import close, exercise, layouts, shapes
+from harness.testing import close, exercise, layouts, random_weights, shapes
 from tracks.pytorch import day20
 from tracks.pytorch.day09 import SwiGLU
 from tracks.pytorch.day14 import RMSNorm
@@ -21,16 +21,6 @@ BAN = [
 WIDE = torch.float64
 ORDERS = pytest.mark.parametrize("norm_first", [True, False], ids=["norm first", "norm last"])
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-
-
-def fill(module, rng):
-    """Weights that make scores of about ±4, and norms that scale and shift: nothing is neutral."""
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            std = 1.5 / math.sqrt(p.shape[1]) if p.dim() > 1 else 0.5
-            mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-            p.copy_(rng.normal(*p.shape, mean=mean, std=std, dtype=p.dtype))
-    return module
 
 
 def translated(layer, get=lambda p: p):
@@ -72,7 +62,9 @@ def torch_layer(
 
 def pair(block, rng, device, dim=12, heads=3, hidden=20, **options):
     """A block of ours and torch's with the same weights, float64 and eval mode."""
-    theirs = fill(torch_layer(block, dim, heads, hidden, **options).to(device, WIDE), rng)
+    theirs = random_weights(
+        torch_layer(block, dim, heads, hidden, **options).to(device, WIDE), rng, 1.5
+    )
     ours = getattr(day20, block)(dim, heads, hidden, **options).to(device, WIDE)
     ours.load_state_dict({name: p.detach() for name, p in translated(theirs).items()})
     return ours.eval(), theirs.eval()
@@ -84,7 +76,7 @@ def pair_of_stacks(stack, rng, device, depth=3, dim=12, heads=3, hidden=20, **op
     norm = nn.LayerNorm(dim, eps, bias=bias) if options.get("norm_first", True) else None
     kind = nn.TransformerEncoder if stack == "Encoder" else nn.TransformerDecoder
     extra = {"enable_nested_tensor": False} if stack == "Encoder" else {}
-    theirs = fill(kind(layer, depth, norm, **extra).to(device, WIDE), rng)
+    theirs = random_weights(kind(layer, depth, norm, **extra).to(device, WIDE), rng, 1.5)
     ours = getattr(day20, stack)(depth, dim, heads, hidden=hidden, **options).to(device, WIDE)
     state = {
         f"blocks.{i}.{name}": p.detach()
@@ -214,7 +206,7 @@ def test_feed_forward_values(batch, length, dim, hidden, device, rng):
         ({"activation": torch.tanh, "bias": False}, torch.tanh),
     ):
         network = day20.FeedForward(dim, hidden, **options).to(device, WIDE)
-        state = fill(network, rng).state_dict()
+        state = random_weights(network, rng, 1.5).state_dict()
         inner = x @ state["up_proj.weight"].T + state.get("up_proj.bias", 0.0)
         wanted = bend(inner) @ state["down_proj.weight"].T + state.get("down_proj.bias", 0.0)
         for layout, view in layouts(x):
@@ -223,7 +215,7 @@ def test_feed_forward_values(batch, length, dim, hidden, device, rng):
 
 @exercise("FeedForward")
 def test_feed_forward_any_leading_axes(device, rng):
-    network = fill(day20.FeedForward(4, 6), rng).to(device)
+    network = random_weights(day20.FeedForward(4, 6), rng, 1.5).to(device)
     x = rng.normal(2, 3, 5, 4)
     whole = network(x).detach()
     for got, wanted in ((network(x[0]), whole[0]), (network(x[0, 1, 2]), whole[0, 1, 2])):
@@ -233,10 +225,12 @@ def test_feed_forward_any_leading_axes(device, rng):
 @exercise("FeedForward")
 def test_feed_forward_drops_inside(device, rng):
     x = rng.normal(2, 3, 4)
-    network = fill(day20.FeedForward(4, 6, activation=torch.cos, dropout=1.0), rng).to(device)
+    network = random_weights(
+        day20.FeedForward(4, 6, activation=torch.cos, dropout=1.0), rng, 1.5
+    ).to(device)
     wanted = network.down_proj.bias.detach().expand(2, 3, 4)
     close(network.train()(x), wanted, name="in training, when all that the bend gives is dropped")
-    still = fill(day20.FeedForward(4, 6, activation=torch.cos), rng).to(device)
+    still = random_weights(day20.FeedForward(4, 6, activation=torch.cos), rng, 1.5).to(device)
     network.load_state_dict(still.state_dict())
     close(network.eval()(x), still(x).detach(), terms=16, scale=8.0, name="in eval mode")
 
@@ -264,13 +258,13 @@ def test_feed_forward_refuses(device, rng):
 @exercise("FeedForward")
 @DTYPES
 def test_feed_forward_other_dtypes(dtype, device, rng):
-    network = fill(day20.FeedForward(4, 6), rng).to(device)
+    network = random_weights(day20.FeedForward(4, 6), rng, 1.5).to(device)
     narrow(network, dtype, rng.normal(2, 3, 4, dtype=dtype))
 
 
 @exercise("FeedForward", seconds=60)  # no ban: its watching cannot be compiled
 def test_feed_forward_compiles(device, rng):
-    compiles(fill(day20.FeedForward(4, 6).to(device), rng), rng.normal(2, 3, 4))
+    compiles(random_weights(day20.FeedForward(4, 6).to(device), rng, 1.5), rng.normal(2, 3, 4))
 
 
 # EncoderBlock --------------------------------------------------------------------------------
@@ -381,7 +375,7 @@ def test_encoder_block_with_other_parts(norm_first, device, rng):
     block = day20.EncoderBlock(12, 3, norm_first=norm_first)
     block.feed_forward = SwiGLU(12, 20)
     block.attention_norm, block.feed_forward_norm = RMSNorm(12), RMSNorm(12)
-    block = fill(block.to(device, WIDE), rng)
+    block = random_weights(block.to(device, WIDE), rng, 1.5)
     x = rng.normal(2, 5, 12, dtype=WIDE)
     norm, then = block.attention_norm, block.feed_forward_norm
     if norm_first:
@@ -420,14 +414,14 @@ def test_encoder_block_refuses(norm_first, device, rng):
 @ORDERS
 @DTYPES
 def test_encoder_block_other_dtypes(norm_first, dtype, device, rng):
-    block = fill(day20.EncoderBlock(8, 2, norm_first=norm_first), rng).to(device)
+    block = random_weights(day20.EncoderBlock(8, 2, norm_first=norm_first), rng, 1.5).to(device)
     x, mask = rng.normal(2, 5, 8, dtype=dtype), rng.boolean(2, 1, 1, 5, p=0.7)
     narrow(block, dtype, x, mask=mask, causal=True)
 
 
 @exercise("EncoderBlock", seconds=60)  # no ban: its watching cannot be compiled
 def test_encoder_block_compiles(device, rng):
-    block = fill(day20.EncoderBlock(8, 2).to(device, torch.bfloat16), rng)
+    block = random_weights(day20.EncoderBlock(8, 2).to(device, torch.bfloat16), rng, 1.5)
     x, mask = rng.normal(2, 5, 8, dtype=torch.bfloat16), rng.boolean(2, 1, 1, 5, p=0.7)
     compiles(block, x, mask=mask, causal=True)
 
@@ -578,14 +572,14 @@ def test_decoder_block_refuses(norm_first, device, rng):
 @exercise("DecoderBlock", ban=BAN)
 @DTYPES
 def test_decoder_block_other_dtypes(dtype, device, rng):
-    block = fill(day20.DecoderBlock(8, 2), rng).to(device)
+    block = random_weights(day20.DecoderBlock(8, 2), rng, 1.5).to(device)
     x, memory = rng.normal(2, 5, 8, dtype=dtype), rng.normal(2, 4, 8, dtype=dtype)
     narrow(block, dtype, x, memory, memory_mask=rng.boolean(2, 1, 1, 4, p=0.7))
 
 
 @exercise("DecoderBlock", seconds=60)  # no ban: its watching cannot be compiled
 def test_decoder_block_compiles(device, rng):
-    block = fill(day20.DecoderBlock(8, 2).to(device), rng)
+    block = random_weights(day20.DecoderBlock(8, 2).to(device), rng, 1.5)
     x, memory = rng.normal(2, 5, 8), rng.normal(2, 4, 8)
     compiles(block, x, memory, memory_mask=rng.boolean(2, 1, 1, 4, p=0.7))
 
@@ -706,14 +700,14 @@ def test_gradient_of_the_last_block_against_depth(device, rng):
 @exercise("Encoder", ban=BAN)
 @DTYPES
 def test_encoder_other_dtypes(dtype, device, rng):
-    encoder = fill(day20.Encoder(2, 8, 2), rng).to(device)
+    encoder = random_weights(day20.Encoder(2, 8, 2), rng, 1.5).to(device)
     x, mask = rng.normal(2, 5, 8, dtype=dtype), rng.boolean(2, 1, 1, 5, p=0.7)
     narrow(encoder, dtype, x, mask=mask, causal=True)
 
 
 @exercise("Encoder", seconds=60)  # no ban: its watching cannot be compiled
 def test_encoder_compiles(device, rng):
-    encoder = fill(day20.Encoder(1, 8, 2).to(device), rng)
+    encoder = random_weights(day20.Encoder(1, 8, 2).to(device), rng, 1.5)
     x, mask = rng.normal(2, 5, 8), rng.boolean(2, 1, 1, 5, p=0.7)
     compiles(encoder, x, mask=mask, causal=True)
 
@@ -771,14 +765,14 @@ def test_decoder_of_other_depths(device, rng):
 @exercise("Decoder", ban=BAN)
 @DTYPES
 def test_decoder_other_dtypes(dtype, device, rng):
-    decoder = fill(day20.Decoder(2, 8, 2), rng).to(device)
+    decoder = random_weights(day20.Decoder(2, 8, 2), rng, 1.5).to(device)
     x, memory = rng.normal(2, 5, 8, dtype=dtype), rng.normal(2, 4, 8, dtype=dtype)
     narrow(decoder, dtype, x, memory, memory_mask=rng.boolean(2, 1, 1, 4, p=0.7))
 
 
 @exercise("Decoder", seconds=60)  # no ban: its watching cannot be compiled
 def test_decoder_compiles(device, rng):
-    decoder = fill(day20.Decoder(1, 8, 2, norm_first=False).to(device), rng)
+    decoder = random_weights(day20.Decoder(1, 8, 2, norm_first=False).to(device), rng, 1.5)
     x, memory = rng.normal(2, 5, 8), rng.normal(2, 4, 8)
     compiles(decoder, x, memory, memory_mask=rng.boolean(2, 1, 1, 4, p=0.7))
 
@@ -791,7 +785,7 @@ def test_decoder_compiles(device, rng):
 @pytest.mark.parametrize("depth", [0, 1, 4])
 def test_gradient_norms_values(norm_first, depth, device, rng):
     encoder = day20.Encoder(depth, 8, 2, norm_first=norm_first)
-    fill(encoder.to(device, WIDE), rng)
+    random_weights(encoder.to(device, WIDE), rng, 1.5)
     x, probe = rng.normal(3, 5, 8, dtype=WIDE), rng.normal(3, 5, 8, dtype=WIDE)
     got = day20.gradient_norms(encoder, x, probe)
     streams = [x.clone().requires_grad_()]
@@ -805,7 +799,7 @@ def test_gradient_norms_values(norm_first, depth, device, rng):
 
 @exercise("gradient_norms")
 def test_gradient_norms_in_float32(device, rng):
-    encoder = fill(day20.Encoder(2, 8, 2).to(device), rng)
+    encoder = random_weights(day20.Encoder(2, 8, 2).to(device), rng, 1.5)
     x, probe = rng.normal(3, 5, 8), rng.normal(3, 5, 8)
     got = day20.gradient_norms(encoder, x, probe)
     wide = copy.deepcopy(encoder).double()

@@ -1,6 +1,5 @@
 """Day 22: cached equals uncached at every step, and blocks that are counted."""
 
-import math
 from functools import partial
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.testing import close, exercise, layouts, shapes, watch
+from harness.testing import close, exercise, layouts, random_weights, refused, shapes, watch
 from tracks.pytorch import day22
 from tracks.pytorch.day18 import MultiHeadAttention
 from tracks.pytorch.day21 import GPT
@@ -18,31 +17,13 @@ WIDE = torch.float64
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
-def fill(module, rng):
-    """Weights that make scores of about ±4, and norms that scale and shift: nothing is neutral."""
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            std = 1.5 / math.sqrt(p.shape[1]) if p.dim() > 1 else 0.5
-            mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-            p.copy_(rng.normal(*p.shape, mean=mean, std=std, dtype=p.dtype))
-    return module
-
-
 def gpt(rng, device, context=40, dtype=WIDE, **options):
     model = GPT(11, context, 12, 2, 3, **options).to(device, dtype)
-    return fill(model, rng).eval()
+    return random_weights(model, rng, 1.5).eval()
 
 
 def same(got, wanted, name):
     close(got, wanted.detach(), terms=1024, scale=64.0, name=name)
-
-
-def refused(call, *named, what):
-    with pytest.raises(ValueError) as refusal:
-        call()
-        pytest.fail(f"{what}: a ValueError was due")
-    message = str(refusal.value)
-    assert all(str(n) in message for n in named), f"{what}: what is wrong? {message!r}"
 
 
 # KVCache -------------------------------------------------------------------------------------
@@ -136,7 +117,14 @@ def test_cache_refuses(device, rng):
     cache.append(good, good)
     before = cache.keys.clone(), cache.values.clone()
     six = rng.normal(2, 3, 4, 4)
-    refused(lambda: cache.append(six, six), 6, 5, what="2 and 4 positions, capacity 5")
+    refused(
+        lambda: cache.append(six, six),
+        names=(
+            6,
+            5,
+        ),
+        what="2 and 4 positions, capacity 5",
+    )
     for name, k, v in (
         ("k", rng.normal(1, 3, 2, 4), good),
         ("k", rng.normal(2, 1, 2, 4), good),
@@ -145,9 +133,9 @@ def test_cache_refuses(device, rng):
         ("v", good, good.double()),
     ):
         what = f"k {tuple(k.shape)} and v {tuple(v.shape)}, {v.dtype}, in a cache (2, 3, 5, 4)"
-        refused(lambda k=k, v=v: cache.append(k, v), f"{name} ", what=what)
+        refused(lambda k=k, v=v: cache.append(k, v), names=(f"{name} ",), what=what)
     for length in (3, -1):
-        refused(lambda length=length: cache.rewind(length), length, 2,
+        refused(lambda length=length: cache.rewind(length), names=(length, 2),
                 what=f"rewind({length}) with 2 positions")  # fmt: skip
     unchanged = torch.equal(cache.keys, before[0]) and torch.equal(cache.values, before[1])
     assert unchanged and cache.length == 2, "an append that was refused has changed the cache"
@@ -290,7 +278,7 @@ def test_paged_rewinds(device, rng):
     model.append([a, b], 2, "begun again")
     length = cache.lengths[a]
     for wrong in (length + 1, -1):
-        refused(lambda wrong=wrong: cache.rewind(a, wrong), wrong, length,
+        refused(lambda wrong=wrong: cache.rewind(a, wrong), names=(wrong, length),
                 what=f"rewind to {wrong} of {length}")  # fmt: skip
 
 
@@ -310,7 +298,14 @@ def test_paged_uses_the_last_block(device, rng):
         cache.active = [a, b]
         k = rng.normal(2, 1, 2, 1)
         # One copy, and one block more for each of the two.
-        refused(partial(cache.append, k, k), 3, 2, what="3 blocks needed, 2 free")
+        refused(
+            partial(cache.append, k, k),
+            names=(
+                3,
+                2,
+            ),
+            what="3 blocks needed, 2 free",
+        )
         after = cache.keys, dict(cache.lengths), [list(t) for t in cache.tables.values()]
         assert torch.equal(before[0], after[0]) and before[1:] == after[1:], (
             "an append that was refused has changed the cache"
@@ -326,7 +321,7 @@ def test_paged_refuses(device, rng):
     good = rng.normal(2, 3, 1, 4)
     for k, v in ((rng.normal(1, 3, 1, 4), good), (good, rng.normal(2, 3, 2, 4)),
                  (good.double(), good)):  # fmt: skip
-        refused(lambda k=k, v=v: cache.append(k, v), "cache",
+        refused(lambda k=k, v=v: cache.append(k, v), names=("cache",),
                 what=f"k {tuple(k.shape)}, {k.dtype}, v {tuple(v.shape)}")  # fmt: skip
     graph = good.clone().requires_grad_()
     keys, _ = cache.append(graph * 2, graph)
@@ -361,7 +356,7 @@ def test_paged_at_random(device, rng):
 
 
 def attention(rng, device, dtype=WIDE, **options):
-    return fill(MultiHeadAttention(12, 3, **options), rng).to(device, dtype).eval()
+    return random_weights(MultiHeadAttention(12, 3, **options), rng, 1.5).to(device, dtype).eval()
 
 
 @exercise("CachedAttention", ban=BAN)
@@ -446,7 +441,7 @@ def test_attention_other_dtypes(dtype, device, rng):
 def test_attention_refuses_to_look_ahead(device, rng):
     whole = attention(rng, device)
     cached = day22.CachedAttention(whole, day22.KVCache(1, 3, 5, 4, dtype=WIDE, device=device))
-    refused(lambda: cached(rng.normal(1, 2, 12, dtype=WIDE), causal=False), "causal",
+    refused(lambda: cached(rng.normal(1, 2, 12, dtype=WIDE), causal=False), names=("causal",),
             what="causal=False")  # fmt: skip
     assert cached.cache.length == 0, "a call that was refused has filled the cache"
 
@@ -622,11 +617,11 @@ def test_generate_draws_with_the_generator(device, rng):
 def test_generate_refuses(device, rng):
     model = gpt(rng, device, context=10)
     list(day22.generate(model, texts(rng, 6), 5))
-    refused(lambda: list(day22.generate(model, texts(rng, 2, 6), 6)), 11, 10,
+    refused(lambda: list(day22.generate(model, texts(rng, 2, 6), 6)), names=(11, 10),
             what="prompts of 2 and 6 tokens, 6 new ones, context 10")  # fmt: skip
-    refused(lambda: list(day22.generate(model, texts(rng, 2, 0), 3)), 1,
+    refused(lambda: list(day22.generate(model, texts(rng, 2, 0), 3)), names=(1,),
             what="the second prompt is empty")  # fmt: skip
-    refused(lambda: list(day22.generate(model, texts(rng, 2), 3, chunk=0)), "chunk", 0,
+    refused(lambda: list(day22.generate(model, texts(rng, 2), 3, chunk=0)), names=("chunk", 0),
             what="chunk=0")  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness.testing import close, exercise, layouts, shapes, watch
+from harness.testing import close, exercise, layouts, refused, same_compiled, shapes, watch
 from tracks.pytorch import day23
 from tracks.pytorch.day18 import MultiHeadAttention
 from tracks.pytorch.day20 import EncoderBlock
@@ -84,29 +84,6 @@ def off(got, wanted):
     return ((got.double() - wanted.double()).norm() / wanted.double().norm()).item()
 
 
-def compiled_equals(f, arguments, parameters, name):
-    """The same values and gradients under torch.compile, without a break of the graph."""
-    compiled = torch.compile(f, backend="aot_eager", fullgraph=True, dynamic=False)
-    results = []
-    for g in (f, compiled):
-        out = g(*arguments)
-        grads = torch.autograd.grad(out.float().square().sum(), parameters)
-        results.append([out.detach(), *grads])
-    for what, part in (("result is", slice(1)), ("gradients are", slice(1, None))):
-        wanted, got = (torch.cat([x.double().flatten() for x in r[part]]) for r in results)
-        error = off(got, wanted)
-        assert error < 1e-4, f"compiled {name}: the {what} off by {error:.2g} of their length"
-
-
-def refused(f, parts, what):
-    """A ValueError that names all ``parts``."""
-    with pytest.raises(ValueError) as refusal:
-        f()
-        pytest.fail(f"{what} was accepted: a ValueError was due")
-    message = str(refusal.value)
-    assert all(str(part) in message for part in parts), f"{what}: what does not fit? {message!r}"
-
-
 # repeat_kv -----------------------------------------------------------------------------------
 
 
@@ -159,7 +136,7 @@ def test_repeat_gradient(device, rng):
 @pytest.mark.parametrize("times", [0, -1])
 def test_repeat_refuses(times, device, rng):
     x = rng.normal(2, 3, 5, 4)
-    refused(lambda: day23.repeat_kv(x, times), ["times", times], f"times={times}")
+    refused(lambda: day23.repeat_kv(x, times), what=f"times={times}", names=["times", times])
 
 
 # grouped_attention ---------------------------------------------------------------------------
@@ -308,17 +285,19 @@ def test_attention_refuses(device, rng):
         return lambda: day23.grouped_attention(*tensors, mask=mask)
 
     q, k, v = (2, 6, 5, 4), (2, 4, 7, 4), (2, 4, 7, 3)
-    refused(attention(q, k, v), (q, k), "6 heads of q and 4 of k")
+    refused(attention(q, k, v), what="6 heads of q and 4 of k", names=(q, k))
     q, k, v = (2, 6, 5, 4), (2, 0, 7, 4), (2, 0, 7, 3)
-    refused(attention(q, k, v), (q, k), "6 heads of q and none of k")
+    refused(attention(q, k, v), what="6 heads of q and none of k", names=(q, k))
     q, k, v = (2, 2, 5, 4), (2, 4, 7, 4), (2, 4, 7, 3)
-    refused(attention(q, k, v), (q, k), "2 heads of q and 4 of k")
+    refused(attention(q, k, v), what="2 heads of q and 4 of k", names=(q, k))
     q, k, v = (2, 6, 5, 4), (2, 2, 7, 4), (2, 1, 7, 3)
-    refused(attention(q, k, v), (k, v), "2 heads of k and 1 of v")
+    refused(attention(q, k, v), what="2 heads of k and 1 of v", names=(k, v))
     q, k, v = (2, 6, 5, 4), (2, 2, 7, 4), (2, 2, 7, 3)
     for shape in ((2, 5, 7), (5, 6), (1, 2, 6, 5, 7), (2, 2, 5, 7)):
         mask = rng.boolean(*shape)
-        refused(attention(q, k, v, mask), ("mask", shape, (2, 6, 5, 7)), f"a mask {shape}")
+        refused(
+            attention(q, k, v, mask), what=f"a mask {shape}", names=("mask", shape, (2, 6, 5, 7))
+        )
 
 
 @exercise("grouped_attention", seconds=60)  # no ban: its watching cannot be compiled
@@ -329,7 +308,7 @@ def test_attention_compiles(device, rng):
     def attention(q, k, v):
         return day23.grouped_attention(q, k, v, mask, causal=True)
 
-    compiled_equals(attention, (q, k, v), (q, k, v), "grouped_attention")
+    same_compiled(attention, (q, k, v), (q, k, v), "grouped_attention")
 
 
 # GroupedQueryAttention -----------------------------------------------------------------------
@@ -360,7 +339,7 @@ def test_parameters(head_dim, bias):
 )  # fmt: skip
 def test_refuses_sizes(dim, heads, shared, named):
     what = f"dim {dim}, {heads} heads, {shared} of keys"
-    refused(lambda: day23.GroupedQueryAttention(dim, heads, shared), named, what)
+    refused(lambda: day23.GroupedQueryAttention(dim, heads, shared), what=what, names=named)
 
 
 @exercise("GroupedQueryAttention", ban=BAN)
@@ -433,7 +412,7 @@ def test_module_refuses_features(device, rng):
     module = make(rng, device, 12, 6, 2, dtype=torch.float32)
     for shape in ((2, 5, 7), (2, 5, 1)):
         x = rng.normal(*shape)
-        refused(lambda x=x: module(x), ("x", shape, 12), f"x {shape} with dim 12")
+        refused(lambda x=x: module(x), what=f"x {shape} with dim 12", names=("x", shape, 12))
 
 
 @exercise("GroupedQueryAttention", ban=BAN)
@@ -456,7 +435,7 @@ def test_module_compiles(device, rng):
     def attention(x):
         return module(x, causal=True)
 
-    compiled_equals(attention, (x,), list(module.parameters()), "GroupedQueryAttention")
+    same_compiled(attention, (x,), list(module.parameters()), "GroupedQueryAttention")
 
 
 # mha_to_gqa ----------------------------------------------------------------------------------
@@ -519,11 +498,15 @@ def test_conversion_refuses(device, rng):
     state = {"b.k_proj.weight": rng.normal(12, 3)}
     for heads, groups in ((6, 4), (6, 0), (6, -1), (2, 4), (0, 1)):
         what = f"{heads} heads in {groups} groups"
-        refused(lambda h=heads, g=groups: day23.mha_to_gqa(state, h, g), (heads, groups), what)
+        refused(
+            lambda h=heads, g=groups: day23.mha_to_gqa(state, h, g),
+            what=what,
+            names=(heads, groups),
+        )
     refused(
         lambda: day23.mha_to_gqa(state, 8, 2),
-        ("b.k_proj.weight", (12, 3), 8),
-        "a weight (12, 3) for 8 heads",
+        what="a weight (12, 3) for 8 heads",
+        names=("b.k_proj.weight", (12, 3), 8),
     )
 
 

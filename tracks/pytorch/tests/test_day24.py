@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, exercise, layouts, shapes, watch
+from harness.testing import close, exercise, layouts, refused, shapes, watch
 from tracks.pytorch import day24
 from tracks.pytorch.day18 import MultiHeadAttention
 from tracks.pytorch.day22 import CachedAttention, KVCache
@@ -49,15 +49,6 @@ def same(got, wanted, name, dtype=WIDE):
     close(got, wanted, dtype=dtype, terms=256, scale=8.0, name=name)
 
 
-def refused(f, parts, what):
-    """A ValueError that names all ``parts``."""
-    with pytest.raises(ValueError) as refusal:
-        f()
-        pytest.fail(f"{what} was accepted: a ValueError was due")
-    message = str(refusal.value)
-    assert all(str(part) in message for part in parts), f"{what}: what does not fit? {message!r}"
-
-
 # MultiQueryAttention -------------------------------------------------------------------------
 
 
@@ -95,7 +86,11 @@ def test_one_group(device, rng):
 @exercise("MultiQueryAttention")
 @pytest.mark.parametrize("dim, heads", [(10, 4), (8, 0)])
 def test_refuses_heads(dim, heads):
-    refused(lambda: day24.MultiQueryAttention(dim, heads), (heads,), f"dim {dim}, {heads} heads")
+    refused(
+        lambda: day24.MultiQueryAttention(dim, heads),
+        what=f"dim {dim}, {heads} heads",
+        names=(heads,),
+    )
 
 
 @exercise("MultiQueryAttention", ban=BAN)
@@ -225,7 +220,9 @@ def test_a_token_costs_no_copy(device, rng):
 @exercise("RingCache")
 def test_ring_refuses(device, rng):
     for window in (0, -3):
-        refused(lambda w=window: day24.RingCache(1, 1, w, 1), (window,), f"window={window}")
+        refused(
+            lambda w=window: day24.RingCache(1, 1, w, 1), what=f"window={window}", names=(window,)
+        )
     cache = day24.RingCache(2, 3, 4, 5, device=device)
     good = tokens(rng, 2, 3, 2, 5, torch.float32)
     cache.append(good, good)
@@ -233,7 +230,11 @@ def test_ring_refuses(device, rng):
                          ((2, 3, 2, 5), WIDE), ((1, 3, 2, 5), torch.float32)):  # fmt: skip
         v = rng.normal(*shape, dtype=dtype)
         named = ["v", shape] if dtype == torch.float32 else ["v", "float64"]
-        refused(lambda v=v: cache.append(good, v), named, f"k (2, 3, 2, 5), v {shape}, {dtype}")
+        refused(
+            lambda v=v: cache.append(good, v),
+            what=f"k (2, 3, 2, 5), v {shape}, {dtype}",
+            names=named,
+        )
         assert cache.length == 2, f"length is {cache.length} after an append that was refused"
 
 
@@ -359,19 +360,27 @@ def test_sinks_keep_no_gradient(device, rng):
 
 @exercise("SinkCache")
 def test_sinks_refuse(device, rng):
-    refused(lambda: day24.SinkCache(1, 1, -1, 3, 1), (-1,), "sinks=-1")
+    refused(lambda: day24.SinkCache(1, 1, -1, 3, 1), what="sinks=-1", names=(-1,))
     for window in (0, -3):
-        refused(lambda w=window: day24.SinkCache(1, 1, 2, w, 1), (window,), f"window={window}")
+        refused(
+            lambda w=window: day24.SinkCache(1, 1, 2, w, 1),
+            what=f"window={window}",
+            names=(window,),
+        )
     cache = day24.SinkCache(2, 3, 1, 4, 5, device=device)
     good = tokens(rng, 2, 3, 1, 5, torch.float32)
     for new in (0, 2, 7):
         many = tokens(rng, 2, 3, new, 5, torch.float32)
-        refused(lambda x=many: cache.append(x, x), (new,), f"{new} tokens at once")
+        refused(lambda x=many: cache.append(x, x), what=f"{new} tokens at once", names=(new,))
     for shape, dtype in (((2, 1, 1, 5), torch.float32), ((2, 3, 1, 1), torch.float32),
                          ((2, 3, 1, 5), WIDE)):  # fmt: skip
         v = rng.normal(*shape, dtype=dtype)
         named = ["v", shape] if dtype == torch.float32 else ["v", "float64"]
-        refused(lambda v=v: cache.append(good, v), named, f"k (2, 3, 1, 5), v {shape}, {dtype}")
+        refused(
+            lambda v=v: cache.append(good, v),
+            what=f"k (2, 3, 1, 5), v {shape}, {dtype}",
+            names=named,
+        )
     assert cache.length == 0, f"length is {cache.length}, but nothing has been accepted yet"
 
 

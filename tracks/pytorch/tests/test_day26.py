@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness.testing import close, exercise, layouts, shapes, watch
+from harness.testing import close, exercise, layouts, random_weights, refused, shapes, watch
 from tracks.pytorch import day26
 from tracks.pytorch.day18 import MultiHeadAttention
 from tracks.pytorch.day20 import EncoderBlock
@@ -25,15 +25,6 @@ CONFIGS = [
     day26.Config(layers=2, heads=1, kv_heads=1, head_dim=1, latent=1, rope_dim=8),
 ]
 EACH = pytest.mark.parametrize("config", CONFIGS, ids=["V2", "67B", "small", "no rope", "one head"])
-
-
-def refused(f, parts, what):
-    """A ValueError that names all ``parts``."""
-    with pytest.raises(ValueError) as refusal:
-        f()
-        pytest.fail(f"{what} was accepted: a ValueError was due")
-    message = str(refusal.value)
-    assert all(str(part) in message for part in parts), f"{what}: what does not fit? {message!r}"
 
 
 def off(got, wanted):
@@ -156,7 +147,9 @@ def test_no_square_of_the_long_side(device, rng):
 )
 def test_refuses_a_rank(shape, rank, device, rng):
     kv = rng.normal(*shape)
-    refused(lambda: day26.low_rank(kv, rank), (rank, shape), f"rank {rank} for kv {shape}")
+    refused(
+        lambda: day26.low_rank(kv, rank), what=f"rank {rank} for kv {shape}", names=(rank, shape)
+    )
 
 
 # reconstruction_error ------------------------------------------------------------------------
@@ -308,24 +301,19 @@ def test_refuses_a_kind():
     good = day26.Cache(day26.DEEPSEEK_V2, "MLA")
     for bad in (day26.Cache(day26.DEEPSEEK_67B, "MLA"), day26.Cache(day26.DEEPSEEK_V2, "LSTM")):
         for pair in ((good, bad), (bad, good)):
-            refused(lambda p=pair: day26.cache_saving(*p), [bad.kind], f"the kind {bad.kind!r}")
+            refused(
+                lambda p=pair: day26.cache_saving(*p),
+                what=f"the kind {bad.kind!r}",
+                names=[bad.kind],
+            )
 
 
 # SimpleLatentAttention -----------------------------------------------------------------------
 
 
-def fill(module, rng):
-    """Weights that make scores of about ±4: a wrong head, mask or scale shows everywhere."""
-    with torch.no_grad():
-        for p in module.parameters():
-            std = 2 / math.sqrt(p.shape[1]) if p.dim() > 1 else 0.5
-            p.copy_(rng.normal(*p.shape, std=std, dtype=p.dtype))
-    return module
-
-
 def make(rng, device, *sizes, dtype=WIDE, **options):
     module = day26.SimpleLatentAttention(*sizes, **options).to(device, dtype)
-    return fill(module, rng).eval()
+    return random_weights(module, rng).eval()
 
 
 def seen_by(queries, keys, device):
@@ -383,7 +371,7 @@ def test_no_bias_by_default():
 )  # fmt: skip
 def test_refuses_sizes(dim, heads, latent, named):
     what = f"dim {dim}, {heads} heads, latent {latent}"
-    refused(lambda: day26.SimpleLatentAttention(dim, heads, latent), named, what)
+    refused(lambda: day26.SimpleLatentAttention(dim, heads, latent), what=what, names=named)
 
 
 @exercise("SimpleLatentAttention", ban=BAN)
@@ -514,12 +502,20 @@ def test_refuses_features(device, rng):
     for shape in ((2, 5, 7), (2, 5, 1)):
         x = rng.normal(*shape)
         for name, f in (("forward", module), ("compress", module.compress), ("step", module.step)):
-            refused(lambda f=f, x=x: f(x), ("x", shape, 12), f"{name}: x {shape} with dim 12")
+            refused(
+                lambda f=f, x=x: f(x), what=f"{name}: x {shape} with dim 12", names=("x", shape, 12)
+            )
     x = rng.normal(2, 5, 12)
     for shape in ((2, 4, 12), (2, 4, 1)):
         past = rng.normal(*shape)
-        refused(lambda p=past: module.step(x, p), ("past", shape, 7), f"past {shape}, latent 7")
-        refused(lambda p=past: module.expand(p), ("latents", shape, 7), f"latents {shape}")
+        refused(
+            lambda p=past: module.step(x, p),
+            what=f"past {shape}, latent 7",
+            names=("past", shape, 7),
+        )
+        refused(
+            lambda p=past: module.expand(p), what=f"latents {shape}", names=("latents", shape, 7)
+        )
 
 
 @exercise("SimpleLatentAttention", ban=BAN)
@@ -560,7 +556,7 @@ def test_compiles(device, rng):
 
 
 def multi_head(rng, device, *sizes, dtype=WIDE, **options):
-    return fill(MultiHeadAttention(*sizes, **options).to(device, dtype), rng).eval()
+    return random_weights(MultiHeadAttention(*sizes, **options).to(device, dtype), rng).eval()
 
 
 def stacked(attention):
@@ -688,10 +684,18 @@ def test_conversion_refuses(device, rng):
     attention = multi_head(rng, device, 12, 3, dtype=torch.float32)
     for latent in (0, -1, 13):
         what = f"latent {latent} for dim 12"
-        refused(lambda n=latent: day26.mha_to_mla(attention, n), [latent], what)
+        refused(lambda n=latent: day26.mha_to_mla(attention, n), what=what, names=[latent])
     tokens = rng.normal(5, 12)
-    refused(lambda: day26.mha_to_mla(attention, 6, tokens), [6, 5], "a latent of 6 from 5 tokens")
+    refused(
+        lambda: day26.mha_to_mla(attention, 6, tokens),
+        what="a latent of 6 from 5 tokens",
+        names=[6, 5],
+    )
     for shape in ((20, 11), (3, 20, 1)):
         tokens = rng.normal(*shape)
         what = f"tokens {shape} for dim 12"
-        refused(lambda t=tokens: day26.mha_to_mla(attention, 6, t), ("tokens", shape, 12), what)
+        refused(
+            lambda t=tokens: day26.mha_to_mla(attention, 6, t),
+            what=what,
+            names=("tokens", shape, 12),
+        )

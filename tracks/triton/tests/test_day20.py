@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
+from harness.testing import close, compiled, exercise, far_apart, layouts, refused, shapes, watch
 from tracks.triton import day20
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
@@ -15,15 +15,6 @@ SIZES = [
     *[(3, 4, 1, F32, 4), (64, 64, 256, BF16, 4), (2, 66, 129, F16, 5), (30, 20, 65, F32, 1)],
 ]
 LARGE = [(512, 512, 16_384, BF16, 8), (16, 4096, 14_336, BF16, 5), (300, 77, 30_001, F16, 13)]
-
-
-def refused(f, *args, what):
-    """Whether f raises a ValueError, whatever it says."""
-    try:
-        f(*args)
-    except ValueError:
-        return
-    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
 
 
 def pair(rng, m, n, k, dtype=torch.float16):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from harness.testing import close, compiled, exercise, far_apart, layouts, shapes, watch
+from harness.testing import close, compiled, exercise, far_apart, layouts, refused, shapes, watch
 from tracks.triton import day17, day21
 
 F32, F16, BF16 = "float32", "float16", "bfloat16"
@@ -15,15 +15,6 @@ TABLE = ["to_copy"]  # torch.tensor(table, device=...) moves it to a GPU by this
 SIZES = [(0, 5, 3, F32), (3, 0, 5, F16), (3, 70, 0, F16), (1, 1, 1, F16), (65, 63, 17, F32)]
 SIZES += [(130, 129, 70, BF16), (64, 128, 64, F16), (70, 3, 129, F32)]
 LARGE = [(4096, 4096, 4096, BF16), (3001, 2999, 777, F16), (8192, 1024, 1000, BF16)]
-
-
-def refused(f, *args, what):
-    """Whether f raises a ValueError, whatever it says."""
-    try:
-        f(*args)
-    except ValueError:
-        return
-    pytest.fail(f"{f.__name__} accepted {what} without raising a ValueError")
 
 
 def check_launch(seen, outs, programs, more_bytes=0):

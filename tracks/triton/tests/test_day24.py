@@ -11,6 +11,8 @@ from harness.testing import (
     exercise,
     far_apart,
     layouts,
+    philox_uniform,
+    philox_words,
     refused,
     shapes,
     watch,
@@ -31,29 +33,9 @@ SEEDS = [0, 1, 7, 2**31 - 1, 2**31, 2**32, 2**32 + 7, 2**63 + 7, 2**64 - 1]
 nan, inf = float("nan"), float("inf")
 
 
-def words(seed, counter):
-    """Philox-4x32 with 10 rounds, from its paper: 4 words of 32 bits for each counter (int64)."""
-    low = 2**32 - 1
-    c = [counter & low, counter >> 32, torch.zeros_like(counter), torch.zeros_like(counter)]
-    key = [seed & low, seed >> 32 & low]
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]  # modulo 2**64, as int64
-        c = [b >> 32 & low ^ c[1] ^ key[0], b & low, a >> 32 & low ^ c[3] ^ key[1], a & low]
-        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
-    return torch.stack(c, dim=-1)
-
-
-def stream(n, seed, device, first=0):
-    """Numbers first ... first + n - 1 of the stream, as Triton turns words into float32."""
-    i = torch.arange(first, first + n, device=device)
-    word = words(seed, i // 4).gather(-1, (i % 4)[:, None]).squeeze(-1)
-    folded = torch.where(word < 2**31, word, 2**32 - 1 - word)
-    return folded.float() * torch.tensor(4.6566127342e-10, device=device)
-
-
 def kept(shape, p, seed, device):
     """The mask: True where an element is kept."""
-    u = stream(math.prod(shape), seed, device)
+    u = philox_uniform(math.prod(shape), seed, device)
     return (u >= torch.tensor(p, dtype=F32, device=device)).view(shape)
 
 
@@ -111,7 +93,9 @@ def block(request, monkeypatch):
 
 def check_uniform(n, seed, device):
     out, seen = watch(day24.uniform, n, seed, device)
-    close(out, stream(n, seed, device).double(), dtype=F32, name=f"the stream of seed {seed}")
+    close(
+        out, philox_uniform(n, seed, device).double(), dtype=F32, name=f"the stream of seed {seed}"
+    )
     check_run(seen, out)
 
 
@@ -125,7 +109,7 @@ def test_uniform_of_any_length(n, device, rng):
 def test_uniform_begins_with_the_published_words(device):
     # The answers for zeros that the authors of Philox publish with their Random123.
     published = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
-    assert words(0, torch.tensor([0])).tolist() == [published]
+    assert philox_words(0, torch.tensor([0])).tolist() == [published]
     check_uniform(4, 0, device)
 
 
@@ -153,7 +137,7 @@ def test_uniform_far_into_the_stream(first, device, rng):
     seed = random_seed(rng)
     out = torch.full((16,), nan, device=device)
     probe_kernel[(1,)](out, first, seed, BLOCK=16)
-    expected = stream(16, seed, device, first).double()
+    expected = philox_uniform(16, seed, device, first).double()
     close(out, expected, dtype=F32, name=f"numbers {first} and following")
 
 
@@ -184,7 +168,7 @@ def test_uniform_stores_are_wide(device):
 def test_uniform_beyond_int32(n, device, rng):
     seed = random_seed(rng)
     out = day24.uniform(n, seed, device)[-5000:]
-    close(out, stream(5000, seed, device, n - 5000).double(), dtype=F32)
+    close(out, philox_uniform(5000, seed, device, n - 5000).double(), dtype=F32)
 
 
 # keep_scale ---------------------------------------------------------------------------------
@@ -253,7 +237,7 @@ def test_dropout_keeps_everything_or_nothing(rng):
 @exercise("dropout")
 def test_dropout_where_p_is_one_of_the_numbers(rng):
     seed = random_seed(rng)
-    u = stream(40, seed, rng.device)
+    u = philox_uniform(40, seed, rng.device)
     for i in (0, 3, 17, 38):
         check_dropout(rng.normal(4, 10), u[i].item(), seed)  # number i is kept
 
@@ -345,7 +329,9 @@ def test_dropout_beyond_int32(rows, device, rng):
     x = torch.zeros(rows, columns, dtype=F16, device=device)
     x[-1] = rng.normal(columns)
     out = day24.dropout(x, 0.4, seed)[-1]
-    keep = stream(columns, seed, device, (rows - 1) * columns) >= torch.tensor(0.4, device=device)
+    keep = philox_uniform(columns, seed, device, (rows - 1) * columns) >= torch.tensor(
+        0.4, device=device
+    )
     close(out, torch.where(keep, x[-1].double() / 0.6, 0.0), dtype=F16)
 
 
@@ -400,7 +386,7 @@ def test_residual_with_any_p(p, rng):
 @exercise("dropout_residual")
 def test_residual_where_p_is_one_of_the_numbers(rng):
     seed = random_seed(rng)
-    u = stream(40, seed, rng.device)
+    u = philox_uniform(40, seed, rng.device)
     for i in (0, 3, 17, 38):
         check_residual(rng.normal(4, 10), rng.normal(4, 10), u[i].item(), seed)
 
@@ -463,6 +449,8 @@ def test_residual_beyond_int32(rows, device, rng):
     x = torch.zeros(rows, columns, dtype=F16, device=device)
     x[-1] = rng.normal(columns)
     out = day24.dropout_residual(x, x, 0.4, seed)[-1]
-    keep = stream(columns, seed, device, (rows - 1) * columns) >= torch.tensor(0.4, device=device)
+    keep = philox_uniform(columns, seed, device, (rows - 1) * columns) >= torch.tensor(
+        0.4, device=device
+    )
     last = x[-1].double()
     close(out, last + torch.where(keep, last / 0.6, 0.0), dtype=F16, scale=last.abs() * 3)

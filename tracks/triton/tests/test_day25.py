@@ -10,6 +10,7 @@ from harness.testing import (
     exercise,
     far_apart,
     layouts,
+    philox_uniform,
     refused,
     shapes,
     watch,
@@ -29,29 +30,9 @@ COPIES = ["clone", "unsafe_view"]  # what reshape does where axes cannot be view
 nan, inf = float("nan"), float("inf")
 
 
-def words(seed, counter):
-    """Philox-4x32 with 10 rounds, from its paper: 4 words of 32 bits for each counter (int64)."""
-    low = 2**32 - 1
-    c = [counter & low, counter >> 32, torch.zeros_like(counter), torch.zeros_like(counter)]
-    key = [seed & low, seed >> 32 & low]
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]  # modulo 2**64, as int64
-        c = [b >> 32 & low ^ c[1] ^ key[0], b & low, a >> 32 & low ^ c[3] ^ key[1], a & low]
-        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
-    return torch.stack(c, dim=-1)
-
-
-def stream(n, seed, device, first=0):
-    """Numbers first ... first + n - 1 of the stream, as Triton turns words into float32."""
-    i = torch.arange(first, first + n, device=device)
-    word = words(seed, i // 4).gather(-1, (i % 4)[:, None]).squeeze(-1)
-    folded = torch.where(word < 2**31, word, 2**32 - 1 - word)
-    return folded.float() * torch.tensor(4.6566127342e-10, device=device)
-
-
 def kept(shape, p, seed, device):
     """The mask: True where an element is kept."""
-    u = stream(math.prod(shape), seed, device)
+    u = philox_uniform(math.prod(shape), seed, device)
     return (u >= torch.tensor(p, dtype=F32, device=device)).view(shape)
 
 
@@ -405,7 +386,7 @@ def test_matrix_of_nan_and_infinities(rng):
 @exercise("matrix_dropout")
 def test_matrix_where_p_is_one_of_the_numbers(rng):
     seeds = random_seeds(rng, 2)
-    u = stream(40, seeds[1].item(), rng.device)
+    u = philox_uniform(40, seeds[1].item(), rng.device)
     for i in (0, 3, 17, 38):
         check_matrix(rng.normal(2, 40), u[i].item(), seeds)  # number i is kept
 
