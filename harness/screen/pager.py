@@ -63,6 +63,8 @@ def page(text: str) -> None:
         return
     if _is_less(pager):
         pager.append("-R")
+        if not os.environ.get("LESS"):  # whoever set it up knows its keys
+            pager.append(KEYS)
     else:
         text = _ESCAPES.sub("", text)
     encoding = sys.stdout.encoding or "utf-8"
@@ -73,6 +75,10 @@ def page(text: str) -> None:
         subprocess.run(pager, input=text.encode(encoding, "replace"), env=environment, check=False)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+KEYS = r"-Psspace\: on, b\: back, q\: end"
+"""less's prompt; a colon means something to it."""
 
 
 def _pager() -> list[str]:

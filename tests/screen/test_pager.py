@@ -39,7 +39,7 @@ def test_a_lesson_in_less_has_colours_and_no_escape_in_letters() -> None:
         pytest.skip("less is not installed")
     shown = terminal(LESSON)
     try:
-        text = shown.wait_for("Derivatives") + shown.wait_for(":")
+        text = shown.wait_for("Derivatives") + shown.wait_for("space: on, b: back, q: end")
         assert "ESC[" not in text
         assert "\x1b[1m" in "".join(shown.written) or "\x1b[1;" in "".join(shown.written)
         assert shown.process.poll() is None, "a long lesson waits for its reader"
