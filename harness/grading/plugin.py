@@ -219,6 +219,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             (request.exercise and rule.exercise != request.exercise)
             or (request.tests and item.name not in request.tests)
             or item.name in request.skip
+            or (not request.drawn and is_drawn(item))
         )
         (drop if unwanted else keep).append(item)
         if not hasattr(signal, "setitimer"):  # Windows: pytest-timeout's thread, on the wall clock
@@ -245,6 +246,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
     tests = [(i.name, i.stash[_RULE].exercise) for i in items if _RULE in i.stash]
     grader.events.send(Event("collected", data={"tests": tests}))
+
+
+def is_drawn(item: Any) -> bool:
+    """Whether hypothesis draws the inputs of this test."""
+    return bool(getattr(item.obj, "is_hypothesis_test", False))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -166,13 +166,14 @@ def bugs(day: Day) -> list[str]:
 def test_bugs_on_a_machine_without_a_gpu(day: Day, runs: Any) -> None:
     asked = runs(result(FAILED), result(PASSED))
     assert bugs(day) == [
-        "bug 2 (double, day01.toml:8) is rejected by no test on the CPU: replaces '2.0 * x'"
+        "bug 2 (double, day01.toml:8) is rejected by no test on the CPU, those whose inputs are "
+        "drawn left out: replaces '2.0 * x'"
     ]
     assert [name for name, _ in asked] == ["first", "first"]
     assert "3.0 * x" in runs.answers[0] and "return x\n" in runs.answers[1]
     for _, request in asked:
         assert (request.exercise, request.prior, request.seed) == ("double", "solution", 5)
-        assert request.first_failure and request.device == "auto"
+        assert request.first_failure and request.device == "auto" and not request.drawn
     day.bugs.unlink()
     assert bugs(day) == []
 

@@ -54,10 +54,7 @@ def check(name, mine, theirs, g, *inputs):
 # -- shapes ------------------------------------------------------------------------------------
 
 
-@exercise("broadcast_shape")
-@settings(max_examples=60)
-@given(shapes=st.lists(sizes, max_size=4))
-def test_broadcast_shape_is_numpys(shapes):
+def check_broadcast_shape(*shapes):
     try:
         wanted = np.broadcast_shapes(*shapes)
     except ValueError:
@@ -72,6 +69,35 @@ def test_broadcast_shape_is_numpys(shapes):
         assert tuple(found) == wanted, f"{shapes} give {wanted}, not {found}"
 
 
+@exercise("broadcast_shape")
+def test_broadcast_shape():
+    for shapes in SHAPES:
+        check_broadcast_shape(*shapes)
+    check_broadcast_shape()
+    check_broadcast_shape((2, 1), (3,), (4, 1, 1))
+    for shapes in [((2,), (3,)), ((2, 3), (2,)), ((0,), (2,)), ((3, 1), (0,), (2, 1))]:
+        check_broadcast_shape(*shapes)
+
+
+@exercise("broadcast_shape")
+@settings(max_examples=60)
+@given(shapes=st.lists(sizes, max_size=4))
+def test_broadcast_shape_is_numpys(shapes):
+    check_broadcast_shape(*shapes)
+
+
+@exercise("unbroadcast")
+@pytest.mark.parametrize(
+    "target, shape",
+    [
+        ((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 3), ()), ((2, 3), (2, 1)), ((2, 3, 4), (3, 1)),
+        ((2, 3, 4), (1, 3, 1)), ((0, 3), (1, 3)), ((0, 3), (3,)), ((2, 0), (2, 1)), ((), ()),
+    ],
+)  # fmt: skip
+def test_unbroadcast(target, shape):
+    check_unbroadcast(target, shape)
+
+
 @exercise("unbroadcast")
 @settings(max_examples=60)
 @given(target=sizes, data=st.data())
@@ -79,7 +105,10 @@ def test_unbroadcast_sums_what_was_repeated(target, data):
     # an operand that reads as ``target``: some axes of length 1, some in front left out
     ones = [data.draw(st.booleans()) for _ in target]
     shape = tuple(1 if one else n for one, n in zip(ones, target, strict=True))
-    shape = shape[data.draw(st.integers(0, len(shape))) :]
+    check_unbroadcast(target, shape[data.draw(st.integers(0, len(shape))) :])
+
+
+def check_unbroadcast(target, shape):
     grad = np.arange(1.0, 1.0 + np.prod(target)).reshape(target)
     before = grad.copy()
     found = day.unbroadcast(grad, shape)

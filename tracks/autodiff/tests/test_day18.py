@@ -230,12 +230,7 @@ def test_axes_of_refuses_doubles(dim, axes):
     assert "median" in message and all(str(d) in message for d in dim), f"which? {message}"
 
 
-@exercise("unreduce")
-@settings(max_examples=60)
-@given(shape=st.lists(st.integers(0, 3), max_size=4).map(tuple), data=st.data())
-def test_unreduce(shape, data):
-    axes = tuple(i for i in range(len(shape)) if data.draw(st.booleans()))
-    axes = data.draw(st.permutations(axes))
+def check_unreduce(shape, axes):
     kept = [1 if i in axes else n for i, n in enumerate(shape)]
     right = np.broadcast_to(np.arange(1.0, 1.0 + math.prod(kept)).reshape(kept), shape)
     reduced = np.arange(1.0, 1.0 + math.prod(kept))
@@ -246,6 +241,26 @@ def test_unreduce(shape, data):
         close(found, right, name=what)
         if right.size:
             assert np.shares_memory(found, small), f"{what}: elements were copied"
+
+
+@exercise("unreduce")
+@pytest.mark.parametrize(
+    "shape, axes",
+    [
+        ((2, 3), (1,)), ((2, 3), (0,)), ((2, 3), (1, 0)), ((2, 3, 4), (1,)), ((2, 3), ()),
+        ((0, 3), (0,)), ((2, 0), (1,)), ((2, 0), (0,)), ((), ()),
+    ],
+)  # fmt: skip
+def test_unreduce(shape, axes):
+    check_unreduce(shape, axes)
+
+
+@exercise("unreduce")
+@settings(max_examples=60)
+@given(shape=st.lists(st.integers(0, 3), max_size=4).map(tuple), data=st.data())
+def test_unreduce_of_any_shape(shape, data):
+    axes = tuple(i for i in range(len(shape)) if data.draw(st.booleans()))
+    check_unreduce(shape, data.draw(st.permutations(axes)))
 
 
 @exercise("unreduce")

@@ -282,6 +282,15 @@ def test_several_results_and_several_roots(rng):
         right = 10.0 + 2.0 * (len(roots) - 1)
         close(x.grad.data, np.full(2, right), name="grad, one root behind another")
         assert Log.ran == ["outer", "inner"], f"with one root behind another {Log.ran} ran"
+    # A root named twice must not count its parent down twice: the other root's share is due there.
+    for order in ([0, 0, 1], [0, 1, 0], [1, 0, 0]):
+        x.grad = None
+        Log.ran.clear()
+        inner = Times.apply(x, factor=2.0, name="inner")
+        sides = [Times.apply(inner, factor=f, name="side") for f in (3.0, 5.0)]
+        engine.run([sides[i] for i in order], [leaf(np.ones(2), False)] * 3, retain_graph=True)
+        close(x.grad.data, np.full(2, 22.0), name="grad, one root named twice")
+        assert sorted(Log.ran) == ["inner", "side", "side"], f"with a root twice {Log.ran} ran"
     x.grad = None
     engine.run([x, Times.apply(x)], [leaf(np.ones(2), False)] * 2)
     close(x.grad.data, np.full(2, 2.0), name="grad of a leaf that is a root as well")
