@@ -15,7 +15,7 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson stubs verify doctor test-all xray bench mutate next hint solution reset restore progress report update watch image shell lint
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson book stubs verify doctor test-all xray bench mutate next hint solution reset restore progress report update watch image shell lint
 
 help: ## this list
 	@$(or $(PYTHON),python3) -m harness.screen.help $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ mine: $(READY) ## [TRACK= V=1]: grade every day that you have started
 	@$(HARNESS) $@
 
 lesson: $(READY) ## TRACK= DAY=: the day's lesson in the terminal
+	@$(HARNESS) $@
+
+book: $(READY) ## [SERVE=1 OPEN=1 TO= FORMAT=epub]: all lessons and days as a site
 	@$(HARNESS) $@
 
 next: $(READY) ## grade the first day that is not finished

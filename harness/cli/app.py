@@ -99,6 +99,24 @@ def lesson(track: Track = "", day: OneDay = "") -> None:
 
 
 @app.command()
+def book(
+    to: Annotated[str, Option(envvar="TO", help="folder, by default .harness/book")] = "",
+    format: Annotated[str, Option(envvar="FORMAT", help="html or epub")] = "html",
+    repository: Annotated[
+        str, Option(envvar="REPOSITORY", help="owner/name on GitHub, for links")
+    ] = "",
+    open_it: Annotated[bool, Option("--open", envvar="OPEN", help="in a browser")] = False,
+    serve: Annotated[
+        bool, Option("--serve", envvar="SERVE", help="show it, build anew on every save")
+    ] = False,
+) -> None:
+    """All lessons and days as a site that needs no network."""
+    from harness.book.command import make_book
+
+    raise Exit(make_book(to, format, repository, open_it, serve))
+
+
+@app.command()
 def watch(
     track: SomeTrack = "",
     day: SomeDay = "",

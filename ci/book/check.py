@@ -1,0 +1,171 @@
+"""Checks a built book as a reader's browser sees it: python ci/book/check.py FOLDER
+
+- every page is valid HTML, at most 500 KB with all that it loads, and loads nothing from elsewhere
+- every link inside the book has its target
+- in Chromium, at 390 and 1280 pixels, light and dark: no message on the console, no page that is
+  wider than the screen, and no violation that axe finds
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urldefrag, urljoin, urlparse
+from xml.etree.ElementTree import Element
+
+import html5lib
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, sync_playwright
+
+WEIGHT = 500_000
+LOADING = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}
+NO_LOAD = {"search", "next", "prev", "index", "canonical", "alternate"}
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+IN_BROWSER = (
+    "index", "search", "glossary", "triton/index", "triton/week2", "triton/day01", "triton/day13",
+    "pytorch/day01", "pytorch/day22", "autodiff/day01", "autodiff/day12", "autodiff/day24",
+)  # fmt: skip
+"""A page of each kind, and days with formulas, tables, pictures, and much code."""
+
+
+def main(folder: Path) -> int:
+    pages = {path: parsed(path) for path in sorted(folder.rglob("*.html"))}
+    found = [f"{path.relative_to(folder)}: {what}" for path, what in of_files(pages)]
+    if chromium() is None:
+        print("Chromium is not here: the pages were not looked at in a browser.")
+    else:
+        found += in_browser(folder, [folder / f"{name}.html" for name in IN_BROWSER])
+    print("\n".join(found))
+    heaviest = max(pages, key=lambda path: weight_of(path, pages[path][0]))
+    weight = weight_of(heaviest, pages[heaviest][0]) / 1000
+    print(f"{len(pages)} pages, the heaviest {heaviest.relative_to(folder)}: {weight:.0f} KB")
+    return 1 if found else 0
+
+
+def parsed(path: Path) -> tuple[Element, list[str]]:
+    """The page's tree, and what is wrong with its HTML."""
+    parser = html5lib.HTMLParser(namespaceHTMLElements=False)
+    tree = parser.parse(path.read_text(encoding="utf-8"))
+    errors = [f"line {line}: {code} {about}" for (line, _), code, about in parser.errors]
+    return tree, errors
+
+
+def of_files(pages: dict[Path, tuple[Element, list[str]]]) -> Iterator[tuple[Path, str]]:
+    names = {path: names_of(tree) for path, (tree, _) in pages.items()}
+    for path, (tree, errors) in pages.items():
+        for error in errors[:3]:
+            yield path, f"HTML: {error}"
+        weight = weight_of(path, tree)
+        if weight > WEIGHT:
+            yield path, f"{weight / 1000:.0f} KB with what it loads: at most {WEIGHT // 1000}"
+        for link in (a.get("href", "") for a in tree.iter("a")):
+            yield from ((path, f"link {link!r}: {why}") for why in broken(path, link, names))
+        for image in tree.iter("img"):
+            if not image.get("alt"):
+                yield path, f"{image.get('src')} has no text for those who do not see it"
+        for address in loaded(tree):
+            if urlparse(address).netloc:
+                yield path, f"{address} is loaded from elsewhere"
+
+
+def broken(path: Path, link: str, names: dict[Path, set[str]]) -> Iterator[str]:
+    if urlparse(link).scheme or not link:
+        return
+    file, name = urldefrag(link)
+    target = (path.parent / unquote(file)).resolve() if file else path
+    if not target.exists():
+        yield "there is no such file"
+    elif name and target in names and unquote(name) not in names[target]:
+        yield "there is no such place on that page"
+
+
+def names_of(tree: Element) -> set[str]:
+    return {e.get("id", "") for e in tree.iter()} | {e.get("name", "") for e in tree.iter("a")}
+
+
+def loaded(tree: Element) -> Iterator[str]:
+    for tag, attribute in LOADING.items():
+        for element in tree.iter(tag):
+            if element.get(attribute) and element.get("rel") not in NO_LOAD:
+                yield element.get(attribute, "")
+
+
+def weight_of(path: Path, tree: Element) -> int:
+    files = {
+        path.parent / unquote(urlparse(a).path) for a in loaded(tree) if not urlparse(a).netloc
+    }
+    return path.stat().st_size + sum(f.stat().st_size for f in files if f.is_file())
+
+
+def in_browser(folder: Path, pages: list[Path]) -> list[str]:
+    found: list[str] = []
+    with serving(folder) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        for width in (390, 1280):
+            for scheme in ("light", "dark"):
+                seen = look(browser, address, folder, pages, width, scheme)
+                found += [f"{page} at {width} pixels, {scheme}: {what}" for page, what in seen]
+        browser.close()
+    return found
+
+
+def look(
+    browser: Browser, address: str, folder: Path, pages: list[Path], width: int, scheme: str
+) -> Iterator[tuple[str, str]]:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=cast(Any, scheme),
+    )
+    page = context.new_page()
+    messages: list[str] = []
+    page.on("console", lambda m: messages.append(f"console: {m.type}: {m.text}"))
+    page.on("pageerror", lambda e: messages.append(f"script: {e}"))
+    page.on("requestfailed", lambda r: messages.append(f"request failed: {r.url}"))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith(address) else messages.append(f"asked for {r.url}"),
+    )
+    for path in pages:
+        name = str(path.relative_to(folder))
+        page.goto(urljoin(address, name), wait_until="networkidle")
+        yield from ((name, message) for message in messages)
+        messages.clear()
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > width:
+            yield name, f"it is {wide} pixels wide"
+        for violation in Axe().run(page).response["violations"]:
+            where = violation["nodes"][0]["html"][:100]
+            yield name, f"axe: {violation['id']}: {violation['help']}: {where}"
+    context.close()
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def chromium() -> str | None:
+    names = [os.environ.get("CHROMIUM") or "", *CHROMIUM]
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))

@@ -1,0 +1,85 @@
+"""What the book adds to Sphinx: parts that open at a click, formulas as MathML, and what Furo's
+pages lack for readers who use no mouse or no screen.
+
+A browser shows MathML itself: no script and no font is loaded for it.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from harness.screen.formulas import plain
+
+
+class Details(SphinxDirective):
+    """``:::{details} title`` … ``:::`` → ``<details>``."""
+
+    has_content = True
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        summary = f"<details><summary>{escape(self.arguments[0])}</summary>"
+        inside = self.parse_content_to_nodes()
+        return [
+            nodes.raw("", summary, format="html"),
+            *inside,
+            nodes.raw("", "</details>", format="html"),
+        ]
+
+
+def mathml(tex: str, display: str) -> str:
+    """With the formula in plain characters for programs that read it aloud or cannot show it."""
+    text = escape(" ".join(plain(tex).split()))
+    return convert(tex, display=display).replace("<math ", f'<math alttext="{text}" ', 1)
+
+
+def inline_formula(writer: Any, node: nodes.math) -> None:
+    writer.body.append(mathml(node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def displayed_formula(writer: Any, node: nodes.math_block) -> None:
+    # Wider than a phone: it scrolls by itself, and by keyboard, not with the page.
+    formula = mathml(node.astext(), "block")
+    writer.body.append(f'<div class="formula" tabindex="0" role="group">{formula}</div>\n')
+    raise nodes.SkipNode
+
+
+ACCESSIBLE = {
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="The book">',
+    '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="This page">',
+    '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
+    "<pre>": '<pre tabindex="0">',  # code that is too wide scrolls by the arrow keys too
+    '<th class="head"><p></p></th>': "<td></td>",  # a table's empty corner heads nothing
+    '<div id="search-results">': '<h1>Search</h1><div id="search-results">',
+}
+
+
+_HEADED_BY_A_FORMULA = re.compile(r'<th class="head">(<p><math alttext="([^"]*)")')
+
+
+def make_accessible(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.name != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        for found, better in ACCESSIBLE.items():
+            page = page.replace(found, better)
+        page = _HEADED_BY_A_FORMULA.sub(r'<th aria-label="\2" class="head">\1', page)
+        path.write_text(page, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("details", Details)
+    app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
+    app.connect("build-finished", make_accessible)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
