@@ -9,11 +9,13 @@ A figure is ``lessons/figures/dayNN_name.svg``, drawn by ``dayNN_name.py`` besid
     save(figure, __file__)
 
 Run a script from the project's root: ``python -m tracks.autodiff.lessons.figures.day01_error``.
+With FIGURES_TO the files go into that folder: ``make verify`` compares them with the tree's.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -46,4 +48,6 @@ def new_figure(script: str, width: float, height: float) -> Figure:
 def save(figure: Figure, script: str) -> None:
     """Write the figure as an SVG beside its script, without the time or the program's version."""
     path = Path(script).with_suffix(".svg")
+    if folder := os.environ.get("FIGURES_TO"):
+        path = Path(folder) / path.name
     figure.savefig(path, metadata={"Date": None, "Creator": None})

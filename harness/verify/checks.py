@@ -20,6 +20,7 @@ from harness.curriculum import (
 )
 from harness.protocol import SOLUTION, DayResult, Event, Request, TestResult
 from harness.run import Launcher, attempt, run
+from harness.verify.figures import check_figures
 
 DAY_SECONDS = 10.0
 TRAINING_SECONDS = 20.0
@@ -178,6 +179,7 @@ CHECKS = {
     "stub": check_stub,
     "bugs": check_bugs,
     "material": check_material,
+    "figures": check_figures,
 }
 
 
