@@ -403,21 +403,24 @@ class Profile:
           the calls inside of it, from begin to end: these have rows of their own. So all times add
           up to what passed, nothing twice.
         - Calls that began inside of it and have not ended raised an exception. They are dropped,
-          and their time is this one's.
+          and their own time is this one's; what ended inside of them has its row, as always.
         - An end without a begin is nothing, and the clock is not asked.
         """
         # TODO: find it; its own time; its row; tell the call around it.
         # HINT: is the last one that began always the one that ends?
         ### BEGIN SOLUTION
-        # HINT: pop until the popped one has this key; look first whether there is one.
+        # HINT: pop until the popped one has this key; look first whether there is one. What lies
+        # inside is the sum of all that were popped.
         # HINT: own = now - start - inner; then self.running[-1][3] += now - start, if one is left.
         # HINT: self.totals.get(operator, Row(operator, 0, 0.0, 0)) is the row so far.
         if all(call[0] is not key for call in self.running):
             return
-        now, call = self.clock(), self.running.pop()
-        while call[0] is not key:
-            call = self.running.pop()
-        _, operator, start, inner = call
+        now, inner = self.clock(), 0.0
+        while True:
+            found, operator, start, inside = self.running.pop()
+            inner += inside
+            if found is key:
+                break
         _, calls, passed, size = self.totals.get(operator, Row(operator, 0, 0.0, 0))
         self.totals[operator] = Row(operator, calls + 1, passed + now - start - inner, size + made)
         if self.running:
@@ -440,13 +443,13 @@ class Profile:
         - The headings are those of ``Row``: operator, calls, time, bytes. The last line's operator
           is "total", and its numbers are the sums of those above.
         - Numbers are written in full for calls, by ``in_time`` and by ``in_bytes``.
-        - Operators begin at the left, everything else ends at the right of its column: all lines
-          are equally long, as if cut by a ruler.
+        - Operators begin at the left, everything else ends at the right of its column. Two blanks
+          or more lie between columns, and all lines are equally long.
 
-        operator  calls     time     bytes
-        mul           3  1.50 ms  12.00 kB
-        exp           1  0.50 ms     800 B
-        total         4  2.00 ms  12.80 kB
+        operator  calls       time     bytes
+        mul           3    1.50 ms  12.00 kB
+        exp           1  500.00 µs     800 B
+        total         4    2.00 ms  12.80 kB
         """
         # TODO: a list of lists of strings; how wide is each column?
         # HINT: str.ljust and str.rjust fill with blanks.

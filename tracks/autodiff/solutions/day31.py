@@ -399,7 +399,7 @@ def loaded(name: str, value: Any, p: Tensor) -> Any:
     """
     if not hasattr(value, "shape"):
         return copy.deepcopy(value)
-    array = np.array(value.data if isinstance(value, Tensor) else value)
+    array = np.array(value.numpy() if hasattr(value, "numpy") else value)
     return p._made(array if name == "step" else array.astype(p.dtype, copy=False))
 
 

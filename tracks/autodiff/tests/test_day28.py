@@ -843,6 +843,24 @@ def test_calls_that_raised():
 
 
 @exercise("Profile")
+def test_what_ended_inside_of_a_call_that_raised():
+    clock = Clock()
+    p = day28.Profile(clock)
+    p.begin(1, "outer")
+    clock.now = 1.0
+    p.begin(2, "raised")
+    clock.now = 2.0
+    p.begin(3, "inner")
+    clock.now = 6.0
+    p.end(3)
+    clock.now = 8.0
+    p.end(1)
+    assert rows_of(p) == {"outer": (1, 4.0, 0), "inner": (1, 4.0, 0)}, (
+        f"the rows are {p.rows()}, and 8 seconds have passed in all"
+    )
+
+
+@exercise("Profile")
 def test_keys_are_told_apart_as_objects():
     clock = Clock()
     p = day28.Profile(clock)

@@ -627,6 +627,7 @@ def test_groups_are_refused(rng):
         "the result of an operation": ({"params": [c, a * 2.0]}, ValueError),
         "an array": ({"params": [c, np.ones(2)]}, TypeError),
         "a set": ({"params": {c}}, TypeError),
+        "a frozenset": ({"params": frozenset([c])}, TypeError),
     }
     for what, (group, kind) in attempts.items():
         before = dict(group)
@@ -1107,6 +1108,15 @@ def test_sgd_saved_in_the_middle(rng):
             )
     for p, q in zip(params, runs[2][0], strict=True):
         assert np.array_equal(p.data, q.data), "saved and loaded, a last bit differs"
+
+
+@exercise("SGD")
+def test_sgd_of_an_infinite_parameter():
+    """Without decay nothing of the parameter is in the step, and 0 times inf is nowhere."""
+    p = leaf([math.inf, 1.0])
+    p.grad = leaf([2.0, 2.0], False)
+    silent("a step of SGD", day.SGD([p], lr=0.5, momentum=0.5).step)
+    assert p.tolist() == [math.inf, 0.0], f"without weight_decay [inf, 1] became {p.tolist()}"
 
 
 @exercise("SGD")
