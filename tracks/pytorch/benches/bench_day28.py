@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from harness.benching import Case, Contender, Problem, bench, goal
+from harness.benching import Case, Contender, Problem, absent, bench, goal
 from tracks.pytorch.day27 import MLAConfig
 
 WIDTH = 2048  # DeepSeek-V2-Lite's; 16 heads as there
@@ -88,10 +88,10 @@ class Weights:
     "MultiHeadLatentAttention",
     unit="GB/s",
     cases=[Case(batch=b, cached=n) for b, n in ((1, 4095), (16, 4095), (64, 4095))],
-    cpu_cases=[Case(batch=b, cached=n) for b, n in ((1, 1023), (1, 4095), (4, 4095))],
+    cpu_cases=[Case(batch=b, cached=n) for b, n in ((1, 1023), (1, 4095), (8, 4095))],
     goals=[
-        goal(at_most=0.333, of="expanded", batch=[4, 16, 64], cached=[4095]),
-        goal(at_most=0.333, of="expand", cached=[4095]),
+        goal(at_most=0.333, of="expanded", batch=[8, 16, 64], cached=[4095]),
+        goal(at_most=0.333, of="expand", batch=[1], cached=[4095]),
     ],
 )
 def decoding(case: Case) -> Problem:
@@ -152,8 +152,18 @@ def decoding(case: Case) -> Problem:
         return Contender(call, prepare=prepare)
 
     def oracle(x: Any, latents: Any, k_rope: Any, numbers: Any) -> torch.Tensor:
-        wide = (t.double() for t in (x, latents, k_rope))
-        return expand(*wide, Weights(numbers.double()))
+        """The absorbed form in float64, which takes the least work."""
+        w = Weights(numbers.double())
+        q_nope, q_rope, new_rope, new = w.project(x.double(), cached)
+        latents = torch.cat([latents.double(), new], 1)
+        k_rope = torch.cat([k_rope.double(), new_rope], 1)
+        per_head = w.named["kv_b_proj"].unflatten(0, (heads, d + e))
+        q = torch.einsum("bhqd,hdc->bhc", q_nope, per_head[:, :d])
+        scores = torch.einsum("bhc,bkc->bhk", q, latents)
+        scores = scores + torch.einsum("bhqr,bkr->bhk", q_rope, k_rope)
+        mixed = (scores * c.qk_head_dim**-0.5).softmax(-1) @ latents
+        mixed = torch.einsum("bhc,hec->bhe", mixed, per_head[:, d:])
+        return mixed.flatten(1)[:, None] @ w.named["o_proj"].mT
 
     return Problem(
         inputs=inputs,
@@ -164,7 +174,11 @@ def decoding(case: Case) -> Problem:
         ours=made,
         peers={
             "expanded": Contender(expanded, prepare=filled),
-            "expand": Contender(expand, prepare=with_weights),
+            "expand": (
+                absent("takes as much for each text as for one")
+                if batch > 1
+                else Contender(expand, prepare=with_weights)
+            ),
         },
         compile=False,  # products of matrices, and a cache whose length changes
     )

@@ -174,12 +174,11 @@ def tiled_attention(
     if k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
         raise ValueError(f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)} do not fit")
     scale = q.shape[3] ** -0.5 if scale is None else scale
-    o = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    o, lse = torch.empty_like(q), torch.empty_like(q[..., 0], dtype=torch.float32)
     for start in range(0, q.shape[2], block):
         rows = slice(start, start + block)
         q_tile = q[:, :, rows].float()
-        m = torch.full(q_tile.shape[:3], -math.inf, device=q.device)
+        m = torch.full_like(q_tile[..., 0], -math.inf)
         total, acc = torch.zeros_like(m), torch.zeros_like(q_tile)
         for first in range(0, k.shape[2], block):
             columns = slice(first, first + block)
