@@ -842,16 +842,22 @@ class Fuser:
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
-        self.plans: dict[Any, tuple[Plan, bool]] = {}
+        self.plans: dict[Any, tuple[Plan, bool] | Unfusable] = {}
         self.gradients: dict[Any, Fuser] = {}
 
     def __call__(self, *tensors: Any) -> Any:
         """``f(*tensors)`` as one node."""
         key = len(tensors), tensors[0].dtype
         if key not in self.plans:
-            program, several = trace(self.f, *key)
-            self.plans[key] = plan(program), several
-        planned, several = self.plans[key]
+            try:
+                program, several = trace(self.f, *key)
+                self.plans[key] = plan(program), several
+            except Unfusable as refusal:
+                self.plans[key] = refusal
+        known = self.plans[key]
+        if isinstance(known, Unfusable):
+            raise Unfusable(*known.args)
+        planned, several = known
         found = Fused.apply(*tensors, fuser=self, planned=planned)
         return found if several else found[0]
 
@@ -906,10 +912,11 @@ def jit_fuse(f: Callable[..., Any]) -> Callable[..., Any]:
     - f works element by element, with operations that have ``KERNELS``, on its arguments and on
       Python numbers. Values and gradients, also higher ones, equal those of f up to rounding; all
       results have the shape that the arguments broadcast to.
-    - f is called at the first call for each number of arguments and dtype, and once for its
-      gradient; not again. It sees tensors of one element: nothing that it does may depend on shapes
-      or values. Where it does, or uses other operations or other tensors, ``Unfusable`` (a
-      ValueError), which names the operation, comes from the first call.
+    - f is called at the first call for each number of arguments and dtype, and at the first
+      backward for its gradient; not again, unless that has something without a kernel in it: then
+      it is computed by f as it is. f sees tensors of one element: nothing that it does may depend
+      on shapes or values. Where it does, or uses other operations or other tensors, ``Unfusable``
+      (a ValueError), which names the operation, comes from each call.
     - TypeError, naming the type, for an argument that is no Tensor, or if there is none.
       ValueError, naming the dtypes, if they are not all of one, of floats.
     - Name and docstring are f's. Called while another function is traced it is f itself.

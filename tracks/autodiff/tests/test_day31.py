@@ -394,6 +394,39 @@ def of_classes(name, target, weight=None, **options):
     return mine, theirs
 
 
+@exercise("cross_entropy")
+def test_smoothing(rng):
+    w = np.array(rng.uniform(3, low=0.2, high=3.0))
+    for shape, epsilon in itertools.product([(3,), (4, 3), (2, 3, 4)], (0.1, 0.5, 1)):
+        x, target = drawn(rng, shape)
+        if target.size > 1:
+            target.reshape(-1)[0] = -100
+        for weight, reduction in itertools.product((None, w), REDUCTIONS):
+            compare(f"cross_entropy of {shape}, label_smoothing={epsilon}, {reduction}, "
+                    f"{'no weights' if weight is None else 'weights'}",
+                    *of_classes("cross_entropy", target, weight, reduction=reduction,
+                                label_smoothing=epsilon), rng, x, terms=32)  # fmt: skip
+
+
+@exercise("cross_entropy")
+def test_probabilities(rng):
+    w = np.array(rng.uniform(3, low=0.2, high=3.0))
+    for shape, epsilon in itertools.product([(3,), (4, 3), (2, 3, 4), (0, 3)], (0.0, 0.2)):
+        x = 3 * np.array(rng.normal(*shape))
+        q = np.array(rng.uniform(*shape))
+        for weight, reduction in itertools.product((None, w), REDUCTIONS):
+            if reduction == "mean" and 0 in shape:
+                continue
+            options = {"reduction": reduction, "label_smoothing": epsilon}
+            mine = None if weight is None else constant(weight)
+            theirs = None if weight is None else torch.tensor(weight)
+            compare(f"cross_entropy of {shape} with probabilities, {options}, "
+                    f"{'no weights' if weight is None else 'weights'}",
+                    lambda a, b, m=mine, o=options: day.cross_entropy(a, b, m, **o),
+                    lambda a, b, t=theirs, o=options: F.cross_entropy(a, b, t, **o),
+                    rng, x, q, terms=32)  # fmt: skip
+
+
 @each(CLASSES)
 def test_classes(name, rng):
     for shape, weighted, reduction in itertools.product(LOGITS, (False, True), REDUCTIONS):
@@ -484,39 +517,6 @@ def test_classes_are_refused(name, rng):
             getattr(day, name)(leaf(rng.normal(2, 2)), constant(np.zeros(2, kind)))
             pytest.fail(f"{name} with targets of {kind} went through: a TypeError was due")
         assert name in str(refusal.value), f"which loss? {refusal.value}"
-
-
-@exercise("cross_entropy")
-def test_smoothing(rng):
-    w = np.array(rng.uniform(3, low=0.2, high=3.0))
-    for shape, epsilon in itertools.product([(3,), (4, 3), (2, 3, 4)], (0.1, 0.5, 1)):
-        x, target = drawn(rng, shape)
-        if target.size > 1:
-            target.reshape(-1)[0] = -100
-        for weight, reduction in itertools.product((None, w), REDUCTIONS):
-            compare(f"cross_entropy of {shape}, label_smoothing={epsilon}, {reduction}, "
-                    f"{'no weights' if weight is None else 'weights'}",
-                    *of_classes("cross_entropy", target, weight, reduction=reduction,
-                                label_smoothing=epsilon), rng, x, terms=32)  # fmt: skip
-
-
-@exercise("cross_entropy")
-def test_probabilities(rng):
-    w = np.array(rng.uniform(3, low=0.2, high=3.0))
-    for shape, epsilon in itertools.product([(3,), (4, 3), (2, 3, 4), (0, 3)], (0.0, 0.2)):
-        x = 3 * np.array(rng.normal(*shape))
-        q = np.array(rng.uniform(*shape))
-        for weight, reduction in itertools.product((None, w), REDUCTIONS):
-            if reduction == "mean" and 0 in shape:
-                continue
-            options = {"reduction": reduction, "label_smoothing": epsilon}
-            mine = None if weight is None else constant(weight)
-            theirs = None if weight is None else torch.tensor(weight)
-            compare(f"cross_entropy of {shape} with probabilities, {options}, "
-                    f"{'no weights' if weight is None else 'weights'}",
-                    lambda a, b, m=mine, o=options: day.cross_entropy(a, b, m, **o),
-                    lambda a, b, t=theirs, o=options: F.cross_entropy(a, b, t, **o),
-                    rng, x, q, terms=32)  # fmt: skip
 
 
 @exercise("cross_entropy")

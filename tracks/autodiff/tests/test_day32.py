@@ -439,6 +439,19 @@ def test_clip_is_of_order_two_unless_told(rng):
 
 
 @exercise("clip_grad_norm_")
+def test_clip_leaves_short_gradients_as_they_are(rng):
+    params = with_grads(rng)
+    before = [None if p.grad is None else p.grad.data.copy() for p in params]
+    norm, _ = clipped_by_torch(params, 1.0)
+    for more in (1.001, 1.5, 3.0):
+        day.clip_grad_norm_(params, more * float(norm))
+        for p, old in zip(params, before, strict=True):
+            assert old is None or np.array_equal(p.grad.data, old), (
+                f"the limit is {more} times the norm, and a gradient changed"
+            )
+
+
+@exercise("clip_grad_norm_")
 def test_clip_takes_any_iterable_and_one_tensor(rng):
     params = with_grads(rng)
     norm, wanted = clipped_by_torch(params, 0.1)
@@ -861,6 +874,18 @@ def test_a_chain_is_saved(stop):
             other.step()
         schedule.step()
     assert states == before, "what was loaded has changed"
+
+
+@exercise("SequentialLR")
+def test_a_chain_of_another_length_is_refused():
+    o = optimizer_of()
+    saved = day.SequentialLR(o, [day.StepLR(o, 1), day.StepLR(o, 2)], [3]).state_dict()
+    refused(chain(optimizer_of(), day).load_state_dict, saved,
+            what="the state of two schedules, for a chain of three")  # fmt: skip
+    saved = chain(optimizer_of(), day).state_dict()
+    o = optimizer_of()
+    refused(day.SequentialLR(o, [day.StepLR(o, 1)], []).load_state_dict, saved,
+            what="the state of three schedules, for a chain of one")  # fmt: skip
 
 
 @exercise("SequentialLR")

@@ -276,7 +276,7 @@ def compress_q(
     # HINT: with a latent the argument of up is norm(down(x)), otherwise x.
     # HINT: split_heads, then split the last axis into qk_nope_head_dim and qk_rope_head_dim.
     check_features("x", x, config.hidden_size)
-    if down is not None and norm is not None:
+    if down is not None:
         x = norm(down(x))
     both = split_heads(up(x), config.num_attention_heads)
     q_nope, q_rope = both.split([config.qk_nope_head_dim, config.qk_rope_head_dim], -1)
@@ -387,12 +387,10 @@ def mla_scores(
     # HINT: heads that share a key are rows of one matrix, as on day 23: flatten heads and queries.
     # HINT: x.flatten(-3, -2) @ key.mT is (..., heads · Q, K); unflatten(-2, (heads, Q)) undoes it.
     heads, queries = q_nope.shape[-3:-1]
-    for names, q, k in (
-        ("q_nope and k_nope", q_nope, k_nope),
-        ("q_rope and k_rope", q_rope, k_rope),
-    ):
-        if q.shape[-1] != k.shape[-1]:
-            raise ValueError(f"{names}, {tuple(q.shape)} and {tuple(k.shape)}, differ in width")
+    if q_nope.shape[-1] != k_nope.shape[-1]:
+        raise ValueError(f"q_nope {tuple(q_nope.shape)}, k_nope {tuple(k_nope.shape)}: d differs")
+    if q_rope.shape[-1] != k_rope.shape[-1]:
+        raise ValueError(f"q_rope {tuple(q_rope.shape)}, k_rope {tuple(k_rope.shape)}: r differs")
     if k_nope.shape[-2] != k_rope.shape[-2]:
         raise ValueError(
             f"k_nope {tuple(k_nope.shape)} and k_rope {tuple(k_rope.shape)} differ in length"
@@ -411,7 +409,7 @@ def mla_scores(
     scores = shared(q_nope, k_nope.squeeze(-3)) if one_key else q_nope @ k_nope.mT
     wide = torch.promote_types(scores.dtype, torch.float32)
     yarn, scale = yarn_of(config), config.qk_head_dim**-0.5
-    if yarn is not None and yarn.mscale_all_dim:
+    if yarn is not None:
         scale *= mscale(yarn.factor, yarn.mscale_all_dim) ** 2
     return (scores.to(wide) + shared(q_rope, k_rope)) * scale
     ### END SOLUTION

@@ -202,7 +202,7 @@ def mla_mix(
         if mask.dtype == torch.bool:
             scores = scores.masked_fill(~mask, -torch.inf)
         else:
-            scores = scores + mask.to(scores.dtype)
+            scores = scores + mask
         dead = (scores == -torch.inf).all(-1, keepdim=True)
         weights = scores.masked_fill(dead, 0.0).softmax(-1).masked_fill(dead, 0.0)
     weights = weights.to(v.dtype)

@@ -60,7 +60,9 @@ CONFIGS = {
     ),
     "yarn, mscale only": config(rope_scaling=YARN | {"mscale": 2.0, "mscale_all_dim": 0}),
     "yarn, other turns": config(
-        rope_scaling=YARN | {"beta_fast": 8, "beta_slow": 2, "mscale": 0}, qk_rope_head_dim=16
+        rope_scaling=YARN | {"beta_fast": 8, "beta_slow": 4, "mscale": 0},
+        qk_rope_head_dim=16,
+        rope_theta=500.0,
     ),
 }
 EACH = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

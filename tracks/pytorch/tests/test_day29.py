@@ -461,25 +461,36 @@ def test_each_token_by_hand(config, device, rng):
 @exercise("Router")
 @EACH
 def test_as_transformers_routes(config, device, rng):
+    """What transformers' layer tells its experts. The bias is positive: some of its versions took
+    0 for the smallest choice."""
     if config.scoring_func == "softmax":
         from transformers import DeepseekV2Config as Config
-        from transformers.models.deepseek_v2.modeling_deepseek_v2 import (
-            DeepseekV2TopkRouter as Gate,
-        )
+        from transformers.models.deepseek_v2 import modeling_deepseek_v2 as module
     else:
         from transformers import DeepseekV3Config as Config
-        from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
-            DeepseekV3TopkRouter as Gate,
-        )
+        from transformers.models.deepseek_v3 import modeling_deepseek_v3 as module
     router = make_router(config, rng, device)
+    if router.e_score_correction_bias is not None:
+        router.e_score_correction_bias.abs_()
     keys = ("hidden_size", "num_attention_heads", "n_routed_experts", "num_experts_per_tok",
-            "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor",
-            "topk_method")  # fmt: skip
-    theirs = Gate(Config(**{key: getattr(config, key) for key in keys})).to(device)
-    theirs.load_state_dict({name: p.clone() for name, p in router.state_dict().items()})
+            "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "topk_method",
+            "n_shared_experts", "moe_intermediate_size")  # fmt: skip
+    made = Config(**{key: getattr(config, key) for key in keys})
+    made._experts_implementation = "eager"
+    (kind,) = (
+        x
+        for name, x in vars(module).items()
+        if name.lower() == f"{made.model_type.replace('_', '')}moe"
+    )
+    layer, told = kind(made).to(device), []
+    layer.gate.load_state_dict({name: p.clone() for name, p in router.state_dict().items()})
+    layer.experts.register_forward_pre_hook(lambda _, given: told.append(given[1:3]))
+    for p in layer.experts.parameters():
+        torch.nn.init.zeros_(p)
     x, *_, scores = clear_tokens(router, rng, 20)
     with torch.no_grad():
-        _, weights, indices = theirs(x)
+        layer(x[None])
+        ((indices, weights),) = told
         taken, at = indices.sort(-1)
         same_routing(router(x), taken, weights.gather(-1, at).double(), scores, "transformers")
 

@@ -91,6 +91,13 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(day30, "_config", lambda *sizes: tile)
 
 
+@pytest.fixture
+def long_tiles(monkeypatch):
+    """Tiles of three different sizes."""
+    tile = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_D": 64, "num_warps": 4, "num_stages": 2}
+    monkeypatch.setattr(day30, "_config", lambda *sizes: tile)
+
+
 def far_rows(x):
     """x with rows so far apart that 16 strides do not fit into an int32, but one does."""
     stride = 2**27 + 8
@@ -155,6 +162,11 @@ def test_max_in_any_tile_of_keys(rng):
     q, k = rng.uniform(1, 2, 64, 16, low=0.5), rng.normal(1, 2, 96, 16, std=0.1).clone()
     k[0, 0, 5] = k[0, 1, 90] = 3.0
     check_max(q, k, 1.0)
+
+
+@exercise("scores_max")
+def test_max_with_tiles_that_are_not_square(rng, long_tiles):
+    check_max(rng.normal(1, 2, 48, 64), rng.normal(1, 1, 96, 64), 0.25)
 
 
 @exercise("scores_max")
@@ -230,6 +242,11 @@ def test_tile_with_large_scores(rng):
     check_output(day30.flash_forward_tile, q, -k, v, name="result of scores near -10,000")
     k[..., 32:64, 0] = -200.0
     check_output(day30.flash_forward_tile, q, k, v, name="result of scores near +-10,000")
+
+
+@exercise("flash_forward_tile", ban=BAN)
+def test_tile_with_tiles_that_are_not_square(rng, long_tiles):
+    check_output(day30.flash_forward_tile, *random_heads(rng, 2, 1, 48, 96, 64))
 
 
 @exercise("flash_forward_tile", ban=BAN)
@@ -343,6 +360,11 @@ def test_flash_with_large_scores(rng):
     check_output(day30.flash_forward, q, -k, v, 1.0, name="result of scores near -10,000")
     k[..., 20:60, 0] = -100.0
     check_output(day30.flash_forward, q, k, v, 1.0, name="result of scores near +-10,000")
+
+
+@exercise("flash_forward", ban=BAN)
+def test_flash_with_tiles_that_are_not_square(rng, long_tiles):
+    check_output(day30.flash_forward, *random_heads(rng, 2, 1, 37, 75, 50))
 
 
 @exercise("flash_forward", ban=BAN)

@@ -225,6 +225,14 @@ def far_views(*operands):
                 yield f"{name} {which}", some, [view if j == i else x for j, x in enumerate(some)]
 
 
+@pytest.fixture
+def long_tiles(monkeypatch):
+    """Tiles of three different sizes."""
+    tile = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_D": 64, "num_warps": 4, "num_stages": 2}
+    for day in (day30, day31):
+        monkeypatch.setattr(day, "_config", lambda *sizes: tile)
+
+
 @exercise("flash_forward_lse", ban=BAN)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("s", [1, 63, 64, 65, 257])
@@ -293,6 +301,11 @@ def test_lse_with_large_scores(dtype, rng):
     check(q, -k, v, 1.0, name=" of scores near -10,000")
     k[..., 20:60, 0] = -100.0
     check(q, k, v, 1.0, name=" of scores near +-10,000")
+
+
+@exercise("flash_forward_lse", ban=BAN)
+def test_lse_with_tiles_that_are_not_square(rng, long_tiles):
+    check(*random_heads(rng, 2, 1, 37, 75, 50))
 
 
 @exercise("flash_forward_lse", ban=BAN)
@@ -382,6 +395,12 @@ def test_padding_has_no_effect(value, rng):
         for b, n in enumerate(lengths):
             x[b, :, n:] = value
     check(q, k, v, lengths=lengths_of(rng.device, *lengths), name=f" with {value} in the padding")
+
+
+@exercise("flash_forward_padded", ban=BAN)
+def test_padded_with_tiles_that_are_not_square(rng, long_tiles):
+    operands = random_heads(rng, 2, 1, 37, 75, 50, batch=2)
+    check(*operands, lengths=lengths_of(rng.device, 40, 75))
 
 
 @exercise("flash_forward_padded", ban=BAN)
