@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from functools import cached_property
+from typing import Any
 
 from harness.curriculum import (
     CurriculumError,
@@ -14,6 +15,7 @@ from harness.curriculum import (
     untouched,
 )
 from harness.grading import finder
+from harness.grading.seal import Seal, replaced_in
 from harness.protocol import SOLUTION, GradedFile, Request
 
 
@@ -25,6 +27,16 @@ class GradedDay:
         self.untouched = self._untouched()
         self.missing: set[str] = set()
         self.borrowed: set[str] = set()
+        self.seal: Seal | None = None
+        self.tests_use: tuple[Any, list[tuple[str, str, str]]] | None = None
+        """The test file's module, and what it imports from the harness."""
+
+    def changed(self, everywhere: bool) -> list[str]:
+        """What the tests stand on and is another one since before the answer was imported."""
+        if self.seal is None or self.tests_use is None:
+            return []
+        found = self.seal.broken() if everywhere else self.seal.broken_near()
+        return [*found, *replaced_in(*self.tests_use)]
 
     def _untouched(self) -> frozenset[str]:
         if self.request.impl == SOLUTION or not self.file.exists():

@@ -30,6 +30,7 @@ from harness.grading.limits import OutOfTime, time_limit
 from harness.grading.names import pytest_make_parametrize_id  # noqa: F401  (a hook)
 from harness.grading.replay import REPLAY, Replay
 from harness.grading.returns import without_return
+from harness.grading.seal import Seal, imported_names, say
 from harness.protocol import LEARNER, SOLUTION, Event, Failure, Request
 
 PRINTED_CHARACTERS = 1_000_000
@@ -260,24 +261,34 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
     graded = grader.day_of(collector.path) if isinstance(collector, pytest.Module) else None
     if graded is not None:
         _before_import(collector.path, grader, graded)
+        graded.seal = Seal()
     elif isinstance(collector, pytest.Module) and _is_day_file(collector.path):
         # the visible examples: `pytest day13.py` needs the device, and what assertions compared
         finder.install().examples = collector.path
         prepare(collector.path.parent.name, os.environ.get("DEVICE") or "auto")
     report = yield
     call = getattr(report, "call", None)
+    if graded is not None and report.passed:
+        names = imported_names(collector.path)
+        graded.tests_use = (collector.obj, names)
+        if changed := graded.changed(everywhere=True):
+            _refuse_import(report, grader, Failure("refused", say(changed), str(graded.file), 1))
     if graded is None or not call or not call.excinfo:
         return report
     skipped = _answer_skipped(call.excinfo, collector.path, graded)
     if report.failed or skipped:
-        report.outcome = "failed"
         failure = failure_of(call.excinfo.value, graded)
         if skipped:
             failure = _no_skip(failure)
-        grader.events.send(Event("broken", data={"failure": asdict(failure)}))
-        place = f"{failure.file}:{failure.line}: " if failure.file else ""
-        report.longrepr = f"{place}{failure.message}"
+        _refuse_import(report, grader, failure)
     return report
+
+
+def _refuse_import(report: Any, grader: Grader, failure: Failure) -> None:
+    report.outcome = "failed"
+    grader.events.send(Event("broken", data={"failure": asdict(failure)}))
+    place = f"{failure.file}:{failure.line}: " if failure.file else ""
+    report.longrepr = f"{place}{failure.message}"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -292,6 +303,17 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
         result = yield
     save(launches, Path(request.record_launches))
     return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What was replaced in a test, and not in one that looks at it, is told at the end."""
+    grader = session.config.stash[_GRADER]
+    for graded in {item.stash[_DAY] for item in session.items if _DAY in item.stash}:
+        if changed := graded.changed(everywhere=True):
+            failure = Failure("refused", say(changed), str(graded.file), 1)
+            grader.events.send(Event("broken", data={"failure": asdict(failure)}))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)  # inside pytest's own, which a skip here must not miss
@@ -372,6 +394,8 @@ def _graded_call(
     except Exception as error:
         _note_unwritten(error)
         raise
+    if changed := graded.changed(everywhere=False):
+        raise AssertionError(say(changed))
     rng = pyfuncitem.funcargs.get("rng")
     if rng is not None and not rule.inplace:
         changed = rng.changed()

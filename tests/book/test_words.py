@@ -13,7 +13,8 @@ ABBREVIATION = re.compile(r"\b[A-Z]{2,}[a-z]?[A-Z0-9]*\b")
 NAMES = frozenset(
     # makers, languages and libraries; models; chips; units; conferences; papers' own names
     """NVIDIA JAX CUTLASS LLVM BLAS IEEE RTX BERT BLOOM MPT GLM RWKV CLIP UK KB MB GB TB KHZ MHZ GHZ
-    EX DAY LLaMA GFLOP KV V1 NTK FX GEMM MAML GAN CG XOR DAG IO DOT OK XL ALL BLOCK BLOCKS ROWS COLUMNS TILE LOW
+    EX DAY LLaMA GFLOP KV V1 NTK FX GEMM MAML GAN CG XOR DAG IO DOT OK XL
+    ALL BLOCK BLOCKS ROWS COLUMNS TILE LOW
     """.upper().split()
 )
 

@@ -1,0 +1,6 @@
+"""A loop without an end."""
+
+
+def double(x):
+    while True:
+        pass

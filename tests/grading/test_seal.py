@@ -1,0 +1,73 @@
+"""What grades an answer is compared before and after it: replaced functions and code are named."""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+import harness.testing
+from harness.grading.seal import Seal, imported_names, replaced_in, say
+
+
+def nothing(*args: object, **options: object) -> None: ...
+
+
+def test_nothing_has_changed() -> None:
+    seal = Seal()
+    assert seal.broken() == seal.broken_near() == []
+
+
+def test_a_replaced_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = Seal()
+    monkeypatch.setattr(harness.testing, "close", nothing)
+    assert "harness.testing.close" in seal.broken_near()
+    assert "harness.testing.close" in seal.broken()
+    monkeypatch.undo()
+    assert seal.broken() == []
+
+
+def test_replaced_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = Seal()
+    monkeypatch.setattr(harness.testing.close, "__code__", nothing.__code__)
+    assert "harness.testing.close" in seal.broken_near()
+
+
+def test_a_replaced_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.grading.events import Events
+
+    seal = Seal()
+    monkeypatch.setattr(Events, "send", nothing)
+    assert seal.broken() == ["harness.grading.events.Events", "harness.grading.plugin.Events"]
+
+
+def test_a_builtin_and_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = Seal()
+    monkeypatch.setattr("builtins.abs", nothing)
+    monkeypatch.setattr(time, "perf_counter", nothing)
+    assert set(seal.broken()) == {"builtins.abs", "time.perf_counter"}
+
+
+def test_a_module_that_is_new_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = Seal()
+    monkeypatch.setitem(sys.modules, "harness.later", types.ModuleType("harness.later"))
+    assert seal.broken() == []
+
+
+def test_a_name_in_the_tests_module(tmp_path: Path) -> None:
+    file = tmp_path / "test_x.py"
+    file.write_text("from harness.testing import close as near, exercise\nimport os\n")
+    names = imported_names(file)
+    assert names == [
+        ("harness.testing", "close", "near"),
+        ("harness.testing", "exercise", "exercise"),
+    ]
+    module = types.ModuleType("test_x")
+    exec(file.read_text(), vars(module))
+    assert replaced_in(module, names) == []
+    module.near = nothing  # type: ignore[attr-defined]
+    assert replaced_in(module, names) == ["test_x.near"]
+    assert "`test_x.near`" in say(["test_x.near"])

@@ -1,0 +1,198 @@
+"""What the jail takes away is gone, what grading needs is there, and two runs have to agree."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.curriculum import ROOT, find_day, generate_stub, read_source
+from harness.protocol import DayResult, ExerciseResult, Failure, TestResult
+from harness.run import jail, sandbox
+from harness.run.jail import PARTS, REFUSED, Rules, seccomp_program
+from harness.run.sandbox import DEVICES, SYSTEM, agreed, furnish, parts_in_force, without_answers
+from harness.usage import Usage
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+READS = (sys.prefix, sys.base_prefix, str(ROOT / "harness"), *SYSTEM)
+
+
+def inside(code: str, tmp_path: Path, parts: tuple[str, ...] | None = None) -> str:
+    """What Python prints of ``code`` in the jail: it may write into ``tmp_path``."""
+    rules = Rules(READS, (str(tmp_path), *DEVICES), parts_in_force() if parts is None else parts)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.run.jail", rules.to_json(), sys.executable, "-c", code],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OWN": str(tmp_path)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+def need(part: str) -> None:
+    if part not in parts_in_force():
+        pytest.skip(f"{part} does not work on this machine")
+
+
+@LINUX
+def test_at_least_limits_and_privileges_are_in_force() -> None:
+    assert {"rlimits", "no new privileges"} <= set(parts_in_force()) <= set(PARTS)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"open({str(ROOT / 'README.md')!r})",
+        f"import os; os.listdir({str(ROOT / '.git')!r})",
+        f"open({str(ROOT / 'harness' / 'new.txt')!r}, 'w')",
+        "open('/etc/new.txt', 'w')",
+        f"import os; os.kill({os.getpid()}, 0)",
+    ],
+)
+def test_landlock(code: str, tmp_path: Path) -> None:
+    need("landlock")
+    assert "PermissionError" in inside(code, tmp_path)
+
+
+@LINUX
+def test_what_is_kept(tmp_path: Path) -> None:
+    code = (
+        "import os, socket, subprocess, multiprocessing\n"
+        "open(os.environ['OWN'] + '/file', 'w').write('x')\n"
+        "open('/dev/null', 'w').write('x')\n"
+        "socket.socketpair()\n"
+        "print(subprocess.run(['/bin/echo', 'hi'], capture_output=True, text=True).stdout)"
+    )
+    assert inside(code, tmp_path) == "hi"
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import socket; socket.socket()",
+        "import ctypes; c = ctypes.CDLL(None, use_errno=True); r = c.ptrace(0, 0, 0, 0); "
+        "raise PermissionError if r < 0 and ctypes.get_errno() == 1 else SystemExit('traced')",
+        "import ctypes; c = ctypes.CDLL(None, use_errno=True); r = c.unshare(0x10000000); "
+        "raise PermissionError if r < 0 and ctypes.get_errno() == 1 else SystemExit('unshared')",
+    ],
+)
+def test_seccomp(code: str, tmp_path: Path) -> None:
+    need("seccomp")
+    assert "PermissionError" in inside(code, tmp_path)
+
+
+@LINUX
+def test_it_stays_in_what_is_started(tmp_path: Path) -> None:
+    need("seccomp")
+    code = (
+        "import subprocess, sys\n"
+        "r = subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], "
+        "capture_output=True, text=True)\n"
+        "print(r.stderr.splitlines()[-1])"
+    )
+    assert "PermissionError" in inside(code, tmp_path)
+
+
+@pytest.mark.parametrize("machine", jail.ARCHITECTURES)
+def test_the_filter_refuses_each_call_of_its_table(machine: str) -> None:
+    """The program, run by hand: what it returns for a call of an architecture."""
+    program = list(struct.iter_unpack("=HBBI", seccomp_program(machine)))
+    column = list(jail.ARCHITECTURES).index(machine)
+
+    def answer(number: int, architecture: int) -> int:
+        at, value = 0, 0
+        while True:
+            code, yes, no, k = program[at]
+            if code == jail.RETURN:
+                return k
+            if code == jail.LOAD:
+                value = architecture if k == 4 else number
+                at += 1
+            else:
+                met = value == k if code == jail.JUMP_IF_EQUAL else value >= k
+                at += 1 + (yes if met else no)
+
+    here = jail.ARCHITECTURES[machine]
+    refused = {pair[column] for pair in REFUSED.values()}
+    for number in range(500):
+        assert answer(number, here) == (jail.REFUSE if number in refused else jail.ALLOW)
+    assert answer(0, 0x40000003) == jail.KILL  # 32-bit x86
+    assert answer(jail.X32 + 1, here) == jail.REFUSE
+
+
+def test_a_room_has_no_answer(tmp_path: Path) -> None:
+    day = find_day("autodiff", 9)
+    furnish(tmp_path / "room", day)
+    folder = tmp_path / "room" / "tracks" / "autodiff"
+    text = (folder / "solutions" / "day09.py").read_text()
+    source = read_source(day.solution)
+    for exercise in day.exercises:
+        for answer in exercise.answers:
+            lines = [line.strip() for line in answer.text.splitlines() if len(line.strip()) > 12]
+            assert lines and not any(line in text for line in lines)
+    assert generate_stub(text, day.solution) == generate_stub(source, day.solution)
+    names = {path.name for path in folder.rglob("*.py")}
+    assert {"day08.py", "test_day09.py"} <= names and not {"day10.py", "test_day10.py"} & names
+    assert not list((tmp_path / "room").rglob("*.toml")) or not list(folder.rglob("bugs"))
+    assert not list((tmp_path / "room").rglob(".git"))
+
+
+def test_answers_of_methods_are_taken_out_too() -> None:
+    text = without_answers(find_day("autodiff", 24))
+    compile(text, "day24.py", "exec")
+    assert "ready.pop()" not in text and "### BEGIN SOLUTION" in text
+
+
+def test_required_names_what_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "parts_in_force", lambda: ("rlimits",))
+    with pytest.raises(Usage, match="lacks no new privileges, landlock, seccomp"):
+        sandbox.Sandboxed(required=True)
+    assert sandbox.Sandboxed().in_force == ("rlimits",)
+
+
+PASSED = TestResult("test_a", "f", "passed")
+FAILED = TestResult("test_a", "f", "failed", failure=Failure("wrong", "7 is not 8"))
+EXPECTED = frozenset({("test_a", "f")})
+
+
+def day(*tests: TestResult, seed: int = 1, status: str = "passed") -> DayResult:
+    exercises = [ExerciseResult("f", status, list(tests))]  # type: ignore[arg-type]
+    return DayResult("autodiff", 1, "Toys", "", seed, exercises, seconds=1.0)
+
+
+def test_both_runs_passed() -> None:
+    found = agreed(day(PASSED), day(PASSED, seed=2), EXPECTED)
+    assert found.passed and found.seconds == 2.0
+
+
+def test_the_second_run_failed() -> None:
+    found = agreed(day(PASSED), day(FAILED, seed=2, status="wrong"), EXPECTED)
+    assert not found.passed and found.exercises[0].status == "wrong"
+    (test,) = found.tests
+    assert test.failure.message == "passed, but with SEED=2 (new inputs): 7 is not 8"
+
+
+def test_the_first_run_failed() -> None:
+    found = agreed(day(FAILED, status="wrong"), day(PASSED, seed=2), EXPECTED)
+    assert found.tests[0].failure.message == "7 is not 8"
+
+
+def test_a_test_that_was_not_run() -> None:
+    more = EXPECTED | {("test_b", "f")}
+    found = agreed(day(PASSED), day(PASSED, seed=2), more)
+    assert not found.passed
+    assert found.tests[1].failure.message.startswith("this test was not run")
+    lost = agreed(day(PASSED), day(seed=2), EXPECTED)
+    assert lost.tests[0].failure.message == "it passed, and with SEED=2 it was not run."
+
+
+def test_a_file_that_cannot_be_graded_the_second_time() -> None:
+    broken = replace(day(PASSED, seed=2), problems=[Failure("died", "gone")])
+    assert not agreed(day(PASSED), broken, EXPECTED).passed
