@@ -7,12 +7,15 @@ refuses computation, computes; what it saw is noted in a file.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.curriculum import Day, find_track, generate_stub, read_source
+from harness.curriculum.definitions import definitions_of, is_jit
+from harness.curriculum.source import syntax_tree
 from harness.protocol import SOLUTION, Request
 from harness.run import run
 from harness.run.warm import Warm
@@ -83,7 +86,11 @@ def test_answers_are_guarded_inside_watch_and_outside(
     day: Day, triton: Warm, tmp_path: Path
 ) -> None:
     calls = seen(day, triton, tmp_path)
-    assert {name for name, *_ in calls} == {e.name for e in day.exercises}
+    source = read_source(day.solution)
+    jitted = {d.name for d in definitions_of(syntax_tree(source), source) if is_jit(d.node)}
+    assert {name for name, *_ in calls} == {e.name for e in day.exercises} - jitted
     assert {watched for _, watched, *_ in calls} == {True, False}
     assert all(poisoned for _, _, poisoned, _ in calls), [c for c in calls if not c[2]]
-    assert all(refused for *_, refused in calls), [c for c in calls if not c[3]]
+    on_paper = re.search(r"ALLOW = \([^)]*\badd\b", day.tests.read_text(encoding="utf-8"))
+    if not on_paper:  # else torch may compute
+        assert all(refused for *_, refused in calls), [c for c in calls if not c[3]]

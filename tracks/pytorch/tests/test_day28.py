@@ -110,6 +110,9 @@ def test_cache_is_as_large_as_said(dtype, device):
         assert seen.live_bytes < 1.05 * due + 1024, f"making it left {seen.live_bytes:,} bytes"
         assert cache.length == 0, f"nothing is in the cache, and its length is {cache.length}"
     assert day28.LatentCache(1, 1, 1, 1).latents.dtype == torch.float32, "the default dtype"
+    cache = day28.LatentCache(2, 5, 4, 3, device="meta")
+    found = {cache.latents.device.type, cache.k_rope.device.type}
+    assert found == {"meta"}, f"device='meta' makes tensors on {found}"
 
 
 @exercise("LatentCache")

@@ -413,15 +413,15 @@ def test_padded_takes_no_step_for_padding(rng):
 
 @exercise("flash_forward_padded", ban=BAN)
 def test_padded_reads_any_strides(rng):
-    operands = random_heads(rng, 2, 1, 5, 7, 8, batch=3)
-    lengths = lengths_of(rng.device, 7, 2, 4)
+    operands = random_heads(rng, 2, 2, 5, 7, 8, batch=2)
+    lengths = lengths_of(rng.device, 7, 2)
     for i, which in enumerate("qkv"):
         for name, view in layouts(operands[i]):
             changed = [view if j == i else x for j, x in enumerate(operands)]
             check(*changed, lengths=lengths, name=f" with a {name} {which}")
     for name, view in layouts(lengths):
         check(*operands, lengths=view, name=f" with {name} lengths")
-    check(*operands, lengths=lengths[1:2].expand(3), name=" with one length for all")
+    check(*operands, lengths=lengths[1:].expand(2), name=" with one length for all")
 
 
 @exercise("flash_forward_padded", ban=BAN)
