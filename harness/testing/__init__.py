@@ -17,7 +17,7 @@ from harness.testing.close import Mismatch, close
 from harness.testing.launches import one_launch
 from harness.testing.layouts import far_apart, layouts
 from harness.testing.marks import exercise, shapes
-from harness.testing.modules import random_weights, same_compiled
+from harness.testing.modules import in_float64, random_weights, same_compiled
 from harness.testing.philox import philox_uniform, philox_words
 from harness.testing.refused import refused
 from harness.testing.rng import ArrayRng, TensorRng
@@ -35,6 +35,7 @@ __all__ = [
     "compiled",
     "exercise",
     "far_apart",
+    "in_float64",
     "layouts",
     "one_launch",
     "philox_uniform",

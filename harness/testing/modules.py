@@ -24,6 +24,24 @@ def random_weights(module: Any, rng: Any, std: float = 2.0) -> Any:
     return module
 
 
+def in_float64() -> Any:
+    """A context in which code of another library that works in float32 in places (``x.float()``,
+    ``dtype=torch.float32``) does so in float64: then what is compared has float64's digits."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    def wide(x: Any) -> Any:
+        return torch.float64 if x is torch.float32 else x
+
+    class InFloat64(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if function is torch.Tensor.float:
+                function = torch.Tensor.double
+            return function(*map(wide, args), **{k: wide(v) for k, v in (kwargs or {}).items()})
+
+    return InFloat64()
+
+
 def same_compiled(
     f: Callable[..., Any],
     arguments: Sequence[Any],

@@ -12,6 +12,7 @@ from torch import nn
 from harness.testing import (
     Launch,
     TensorRng,
+    in_float64,
     one_launch,
     philox_uniform,
     philox_words,
@@ -69,6 +70,19 @@ class Normed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(self.layer(x))
+
+
+def test_what_works_in_float32_works_in_float64() -> None:
+    x = torch.tensor([1.0, 3.0], dtype=torch.float64) / 3
+
+    def theirs(x: torch.Tensor) -> torch.Tensor:
+        return x.float() + torch.ones(2, dtype=torch.float32)
+
+    assert theirs(x).dtype == torch.float32
+    with in_float64():
+        found = theirs(x)
+    assert found.dtype == torch.float64 and torch.equal(found, x + 1)
+    assert theirs(x).dtype == torch.float32
 
 
 def test_random_weights_leave_nothing_neutral() -> None:

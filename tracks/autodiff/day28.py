@@ -273,7 +273,7 @@ class Profile:
           the calls inside of it, from begin to end: these have rows of their own. So all times add
           up to what passed, nothing twice.
         - Calls that began inside of it and have not ended raised an exception. They are dropped,
-          and their time is this one's.
+          and their own time is this one's; what ended inside of them has its row, as always.
         - An end without a begin is nothing, and the clock is not asked.
         """
         # TODO: find it; its own time; its row; tell the call around it.
@@ -292,13 +292,13 @@ class Profile:
         - The headings are those of ``Row``: operator, calls, time, bytes. The last line's operator
           is "total", and its numbers are the sums of those above.
         - Numbers are written in full for calls, by ``in_time`` and by ``in_bytes``.
-        - Operators begin at the left, everything else ends at the right of its column: all lines
-          are equally long, as if cut by a ruler.
+        - Operators begin at the left, everything else ends at the right of its column. Two blanks
+          or more lie between columns, and all lines are equally long.
 
-        operator  calls     time     bytes
-        mul           3  1.50 ms  12.00 kB
-        exp           1  0.50 ms     800 B
-        total         4  2.00 ms  12.80 kB
+        operator  calls       time     bytes
+        mul           3    1.50 ms  12.00 kB
+        exp           1  500.00 µs     800 B
+        total         4    2.00 ms  12.80 kB
         """
         # TODO: a list of lists of strings; how wide is each column?
         # HINT: str.ljust and str.rjust fill with blanks.
@@ -595,16 +595,22 @@ class Fuser:
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
-        self.plans: dict[Any, tuple[Plan, bool]] = {}
+        self.plans: dict[Any, tuple[Plan, bool] | Unfusable] = {}
         self.gradients: dict[Any, Fuser] = {}
 
     def __call__(self, *tensors: Any) -> Any:
         """``f(*tensors)`` as one node."""
         key = len(tensors), tensors[0].dtype
         if key not in self.plans:
-            program, several = trace(self.f, *key)
-            self.plans[key] = plan(program), several
-        planned, several = self.plans[key]
+            try:
+                program, several = trace(self.f, *key)
+                self.plans[key] = plan(program), several
+            except Unfusable as refusal:
+                self.plans[key] = refusal
+        known = self.plans[key]
+        if isinstance(known, Unfusable):
+            raise Unfusable(*known.args)
+        planned, several = known
         found = Fused.apply(*tensors, fuser=self, planned=planned)
         return found if several else found[0]
 
@@ -659,10 +665,11 @@ def jit_fuse(f: Callable[..., Any]) -> Callable[..., Any]:
     - f works element by element, with operations that have ``KERNELS``, on its arguments and on
       Python numbers. Values and gradients, also higher ones, equal those of f up to rounding; all
       results have the shape that the arguments broadcast to.
-    - f is called at the first call for each number of arguments and dtype, and once for its
-      gradient; not again. It sees tensors of one element: nothing that it does may depend on shapes
-      or values. Where it does, or uses other operations or other tensors, ``Unfusable`` (a
-      ValueError), which names the operation, comes from the first call.
+    - f is called at the first call for each number of arguments and dtype, and at the first
+      backward for its gradient; not again, unless that has something without a kernel in it: then
+      it is computed by f as it is. f sees tensors of one element: nothing that it does may depend
+      on shapes or values. Where it does, or uses other operations or other tensors, ``Unfusable``
+      (a ValueError), which names the operation, comes from each call.
     - TypeError, naming the type, for an argument that is no Tensor, or if there is none.
       ValueError, naming the dtypes, if they are not all of one, of floats.
     - Name and docstring are f's. Called while another function is traced it is f itself.

@@ -50,7 +50,8 @@ from tracks.autodiff import operations as ops
 from tracks.autodiff.day17 import broadcast_shape
 from tracks.autodiff.day18 import needs_floats
 from tracks.autodiff.day22 import Function, to
-from tracks.autodiff.day26 import Tensor, enable_grad, no_grad, version_of
+from tracks.autodiff.day26 import enable_grad, no_grad, version_of
+from tracks.autodiff.day28 import Tensor
 
 Closure = Callable[[], Any]
 Group = dict[str, Any]
@@ -314,7 +315,7 @@ def loaded(name: str, value: Any, p: Tensor) -> Any:
     """
     if not hasattr(value, "shape"):
         return copy.deepcopy(value)
-    array = np.array(value.data if isinstance(value, Tensor) else value)
+    array = np.array(value.numpy() if hasattr(value, "numpy") else value)
     return p._made(array if name == "step" else array.astype(p.dtype, copy=False))
 
 

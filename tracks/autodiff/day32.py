@@ -47,7 +47,7 @@ from typing import Any
 
 import numpy as np
 
-from tracks.autodiff.day26 import Tensor
+from tracks.autodiff.day28 import Tensor
 from tracks.autodiff.day31 import Group, Optimizer, refuse, writable
 
 
@@ -486,7 +486,8 @@ class SequentialLR(LRScheduler):
       The epochs of those whose turn is over, or to come, are of no importance.
     - Making one puts the groups into epoch 0, whatever the making of the schedules has left there.
     - ``state_dict`` has the states of all schedules in the list ``_schedulers``, as torch's, and
-      ``load_state_dict`` takes them back. What is in them says where each goes on.
+      ``load_state_dict`` takes them back. What is in them says where each goes on. ValueError if
+      they are more or fewer than the schedules here.
     - ValueError if there are no schedules, if there is not exactly one milestone fewer, if
       milestones do not grow, or if a schedule is one of another optimiser. (Given.)
 

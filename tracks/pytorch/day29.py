@@ -326,12 +326,13 @@ class Router(nn.Module):
         ``indices`` (..., k), int64, in any order, and ``weights`` (..., k) in the same one;
         ``scores`` (..., E), without the bias.
 
-        - x and weight are widened to float32 at least, and all is done so; float64 stays float64.
-          weights and scores have that dtype.
-        - Gradients flow through weights and scores to x and ``weight``; the choice has none.
+        - All is done in float32, x and weight included, and in float64 where x is: no product in
+          half precision. weights and scores have that dtype.
+        - Gradients flow through weights and scores to x and ``weight``.
         - An expert of a group that was left out is never chosen, whatever the signs of the choice
           and even where scores underflow to 0.
-        - No Python loop over tokens or groups; it runs under torch.compile(fullgraph=True).
+        - No Python loop over tokens or groups, and nothing waits for the device; it runs under
+          torch.compile(fullgraph=True).
         - An x that does not end in hidden_size features is a ValueError that names x, its shape
           and hidden_size (check_features of day 20).
         """

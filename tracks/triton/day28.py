@@ -359,8 +359,9 @@ def decode_attention_split_kernel(
 
     parts (batch, heads, splits, dim) gets the part's output, divided by its own sum of weights; lse
     (batch, heads, splits) the logsumexp of its scores, of base e, -inf for a part without keys.
-    Both are contiguous and float32. scale is that of the step: it gives scores of base 2. RAGGED: lengths[batch] of the keys are there; else all. PAGED: key j is
-    row j % page_size of the page table[batch, j // page_size]; else row j of the batch.
+    Both are contiguous and float32. scale is the step's, for scores in base 2. RAGGED: the keys
+    before lengths[batch] are there; else all. PAGED: key j is row j % page_size of the page
+    table[batch, j // page_size]; else row j of the batch.
     """
     batch, kv_head, row, mine, column, q = _queries(
         q_ptr, q_batch_stride, q_head_stride, q_dim_stride, heads, group, dim, BLOCK_H, BLOCK_D

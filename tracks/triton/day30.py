@@ -139,7 +139,8 @@ def scores_max(q: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
 
     The scores are day 27's, but none of them is written to memory: a program multiplies its tile of
     queries with one tile of keys after the other and keeps the largest number of each row. All
-    sizes are multiples of the tile's. Products and sums are float32.
+    sizes are multiples of the tile's. Products and sums are float32, and float32 operands are
+    multiplied as they are, not as TF32.
 
     Limits: one launch with a grid of one axis, of one program for each tile of ``_config``'s
     BLOCK_M queries; no memory but the result's.
@@ -206,8 +207,9 @@ def flash_forward_tile(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tor
     It is FlashAttention's forward pass (Dao et al.) in the order of FlashAttention-2: a program
     owns a tile of queries, and while the tiles of keys and values pass by it keeps for each query
     the largest score m, the total of exp(s - m), and the output's row acc, a sum of exp(s - m) v.
-    At the end the row is acc / total. Scores and sums are float32; exp(s - m) is rounded to v's
-    dtype before it is multiplied with v, as the weights of day 27 are.
+    At the end the row is acc / total. Products are those of ``scores_max``; scores and sums are
+    float32; exp(s - m) is rounded to v's dtype before it is multiplied with v, as the weights of
+    day 27 are.
 
     Limits: one launch with a grid of one axis, of one program for each tile of ``_config``'s
     BLOCK_M queries; no memory but the result's, so nothing of the size queries x keys.
@@ -278,9 +280,9 @@ def flash_forward(
     output is 0.
 
     Limits: one launch with a grid of one axis, of one program for each tile of ``_config``'s
-    BLOCK_M queries; no memory but the result's. For 16-bit types it must compile for sm_90 to
-    tensor-core instructions (wgmma), with loads and stores of 128 bits where rows are contiguous
-    and aligned; no type may spill registers.
+    BLOCK_M queries; no memory but the result's. Compiled for sm_90 it may not spill registers, and
+    16-bit types must use tensor-core instructions (wgmma), with loads and stores of 128 bits where
+    rows are contiguous and aligned.
 
     Args:
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. batch, heads

@@ -60,7 +60,8 @@ def online_step(
     it. A key that it does not see has the product -inf.
 
     m stays unscaled, so that scale * s - scale * m is one fused multiply-add for each product.
-    2^(...) is rounded to v's dtype for its product with v, but not for total.
+    2^(...) is rounded to v's dtype for its product with v, but not for total. float32 values are
+    multiplied as they are, not as TF32.
 
     Args:
         m: (BLOCK_M,) float32, the largest product so far.
@@ -182,9 +183,9 @@ def flash_forward_lse(
     product with v.
 
     Limits: one launch with a grid of one axis, of one program for each tile of BLOCK_M queries that
-    day 30's ``_config`` gives; no memory but the results'. For 16-bit types it must compile for
-    sm_90 to tensor-core instructions (wgmma), with loads and stores of 128 bits where rows are
-    contiguous and aligned; no type may spill registers.
+    day 30's ``_config`` gives; no memory but the results'. Compiled for sm_90 it may not spill
+    registers, and 16-bit types must use tensor-core instructions (wgmma), with loads and stores of
+    128 bits where rows are contiguous and aligned.
 
     Args:
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. batch, heads

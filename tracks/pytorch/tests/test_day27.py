@@ -6,11 +6,11 @@ from functools import cache
 import pytest
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from harness.testing import (
     close,
     exercise,
+    in_float64,
     layouts,
     random_weights,
     refused,
@@ -591,19 +591,6 @@ def test_scores_compiled(kv_heads, device, rng):
 # Against transformers: importing it takes seconds, so these come last ------------------------
 
 
-class Wide(TorchFunctionMode):
-    """transformers works in float32 in places, whatever the model's dtype: here in float64."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.float:
-            function = torch.Tensor.double
-
-        def wide(x):
-            return WIDE if x is torch.float32 else x
-
-        return function(*map(wide, args), **{k: wide(v) for k, v in (kwargs or {}).items()})
-
-
 @cache
 def deepseek(version):
     """transformers' configuration and attention, and the module that holds them."""
@@ -635,7 +622,7 @@ class Stages:
             options["rope_scaling"] = dict(sizes.rope_scaling)
         if version == 3:
             options["rope_interleave"] = sizes.rope_interleave
-        with Wide(), torch.no_grad():
+        with in_float64(), torch.no_grad():
             theirs = config_class(**options, attn_implementation="eager")
             self.module = attention_class(theirs, 0).to(device, WIDE).eval()
             random_weights(self.module, rng)

@@ -5,12 +5,12 @@ from functools import cache, partial
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.testing import (
     close,
     exercise,
+    in_float64,
     layouts,
     random_weights,
     refused,
@@ -790,19 +790,6 @@ def test_compiled(device, rng):
 # Against transformers: importing it takes seconds, so these come last ------------------------
 
 
-class Wide(TorchFunctionMode):
-    """transformers works in float32 in places, whatever the model's dtype: here in float64."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.float:
-            function = torch.Tensor.double
-
-        def wide(x):
-            return WIDE if x is torch.float32 else x
-
-        return function(*map(wide, args), **{k: wide(v) for k, v in (kwargs or {}).items()})
-
-
 @cache
 def deepseek(version):
     """transformers' configuration, attention and rotation."""
@@ -843,7 +830,7 @@ class Theirs:
             options["rope_scaling"] = dict(sizes.rope_scaling)
         if version == 3:
             options["rope_interleave"] = sizes.rope_interleave
-        with Wide():
+        with in_float64():
             theirs = config_class(**options, attn_implementation="eager")
             self.module = attention_class(theirs, 0).to(device, WIDE).eval()
             self.rotary = rotary_class(theirs).to(device)
@@ -852,7 +839,7 @@ class Theirs:
     def __call__(self, x, positions, mask):
         """``mask``: bool (batch, 1, length, length), True = may look; each row sees one key."""
         hidden = torch.zeros(mask.shape, dtype=WIDE, device=x.device)
-        with Wide():
+        with in_float64():
             return self.module(
                 x,
                 position_embeddings=self.rotary(x, positions),
