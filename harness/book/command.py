@@ -69,6 +69,8 @@ def need_packages() -> None:
     lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if not lacking:
         return
+    if sys.version_info < (3, 11):
+        raise Usage("the book is made with Python 3.11 or newer: this is an older one.")
     pins = pinned()
     command = [sys.executable, "-m", "pip", "install", "-q", *pins]
     if Path(sys.prefix) != ROOT / ".venv":
