@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -41,7 +42,10 @@ def test_ctrl_c(tmp_path: Path, command: str, seconds: float) -> None:
         terminal.press("\x03")
         terminal.process.wait(30)
         terminal.drain()
-        assert terminal.process.returncode == 130, terminal.shown
+        # A shell says 130 of both. Python ends itself by the signal, whatever status it was to end
+        # with, if Ctrl-C came while a library ran text by ``exec``, as dataclasses do at import.
+        assert terminal.process.returncode in (130, -signal.SIGINT), terminal.shown
+        assert "stopped" in terminal.shown
         assert "Traceback" not in terminal.shown, terminal.shown
     finally:
         terminal.close(0.0)
