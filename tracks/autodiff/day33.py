@@ -1,0 +1,577 @@
+"""
+Day 33: Convolution and pooling
+===============================
+Estimated time: 3 hours
+Prerequisites: Day 19 (matmul), Day 23 (context), Day 27 (higher order)
+Lesson: lessons/day33.md
+
+Learning objectives:
+- Look at all windows of an image without copying any of them
+- Turn a convolution into one matrix product for each group, in memory that does not grow
+- See one sum behind a convolution and its two gradients, so that each is the others' backward
+- Pool by the largest element, by the mean, and to a size that is given
+
+A convolution adds up products of three arrays: images x, filters w, and, once it is differentiated,
+a gradient y. Whoever has two of them can make the third, and there are no more than three ways:
+
+    x, w ──> Convolve  ──> y          backward of Convolve:   ToImages (x), ToFilters (w)
+    y, w ──> ToImages  ──> x          backward of ToImages:   Convolve (y), ToFilters (w)
+    x, y ──> ToFilters ──> w          backward of ToFilters:  ToImages (x), Convolve  (y)
+
+ToImages is also known as the transposed convolution.
+
+Hints:
+- A window that moves is a view with more axes and well-chosen strides.
+- Every place of the kernel sees a whole image, a little shifted.
+- The adjoint of reading at several places is adding at them.
+
+Resources:
+- K. Chellapilla, S. Puri, P. Simard, High performance convolutional neural networks for document
+  processing, 2006: https://inria.hal.science/inria-00112631
+- V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learning, 2016:
+  https://arxiv.org/abs/1603.07285
+- numpy.lib.stride_tricks.as_strided:
+  https://numpy.org/doc/stable/reference/generated/numpy.lib.stride_tricks.as_strided.html
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from tracks.autodiff import day22
+from tracks.autodiff import operations as ops
+from tracks.autodiff.day18 import needs_floats
+from tracks.autodiff.day22 import Function, to
+from tracks.autodiff.day28 import Tensor
+
+Pair = int | tuple[int, int]
+BLOCK = 1 << 20
+"""How many bytes of columns are made at a time, if those of one image do not take more: what a
+core's own cache holds."""
+
+
+class Window(NamedTuple):
+    """How a window moves over an image, along (height, width)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    """What is added to an image: rows (above, below) and columns (left, right). A negative number
+    takes rows or columns away, at the end only."""
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def places(self, size: tuple[int, ...]) -> tuple[int, int]:
+        """At how many places the window stands, in an image of ``size`` (height, width)."""
+        height, width = (
+            (n + sum(around) - d * (k - 1) - 1) // s + 1
+            for n, k, s, around, d in zip(size, *self[:4], strict=True)
+        )
+        return height, width
+
+
+def pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def window_of(
+    what: str,
+    kernel: Pair,
+    stride: Pair = 1,
+    padding: Pair | str = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Window:
+    """The Window that a user means by these numbers: one for both axes, or a pair.
+
+    - padding n: n before and n after. "valid": none.
+    - padding "same": as much as keeps the size at stride 1, dilation · (kernel - 1) along an axis,
+      half of it before and half after. Where that is odd, there is one more *after*.
+    - ValueError, naming ``what`` and the value that is wrong, for a kernel, stride, dilation or
+      groups below 1, a negative padding, another word, and "same" with a stride other than 1 (then
+      naming "same").
+
+    >>> window_of("conv2d", (3, 4), padding="same").padding
+    ((1, 1), (1, 2))
+    """
+    # TODO: pairs; the padding of both axes; refusals.
+    # HINT: three kinds of padding come in, and one kind goes out.
+    raise NotImplementedError("window_of")
+
+
+def check_fit(what: str, window: Window, size: tuple[int, ...]) -> None:
+    """ValueError, naming ``what``, kernel and size, if the window has no place in an image."""
+    if min(window.places(size)) < 1:
+        raise ValueError(
+            f"{what}: a kernel of {window.kernel}, dilation {window.dilation}, does not fit into "
+            f"an image of {tuple(size)} with a padding of {window.padding}"
+        )
+
+
+def padded(x: np.ndarray, window: Window, value: float = 0.0) -> np.ndarray:
+    """The images with what the window's padding adds, filled with ``value``, or takes away."""
+    (above, below), (left, right) = window.padding
+    if not (above or below or left or right):
+        return x
+    n, c, height, width = x.shape
+    x = x[:, :, : height + min(below, 0), : width + min(right, 0)]
+    canvas = np.full((n, c, above + height + below, left + width + right), value, x.dtype)
+    canvas[:, :, above : above + height, left : left + width] = x
+    return canvas
+
+
+def windows(x: np.ndarray, window: Window) -> np.ndarray:
+    """All windows of images (N, C, H, W) that are padded already, as a view of the same memory:
+
+        windows(x, window)[n, c, a, b, i, j] = x[n, c, i · sh + a · dh, j · sw + b · dw]
+
+    The view is (N, C, kh, kw, OH, OW): place (a, b) of the kernel, when the window stands at
+    (i, j). It is read-only, since many of its elements are one number in memory. x has any strides;
+    N or C may be 0. OH and OW are those of ``window.places`` without padding; the window fits.
+
+    Nothing is copied, and there is no loop.
+
+    >>> windows(np.arange(9.0).reshape(1, 1, 3, 3), Window((2, 2)))[0, 0, :, :, 1, 0]
+    array([[3., 4.],
+           [6., 7.]])
+    """
+    # TODO: a shape of six axes, and six strides.
+    # HINT: by how many bytes does memory move on, when a grows by 1? When i does?
+    raise NotImplementedError("windows")
+
+
+def fold(columns: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:
+    """What undoes reading in windows: each element of ``columns`` is added where ``windows`` would
+    have read it, in images of ``size`` (H, W), without their padding.
+
+        x[n, c, i · sh + a · dh - above, j · sw + b · dw - left] += columns[n, c, a, b, i, j]
+
+    columns (N, C, kh, kw, OH, OW) → (N, C, H, W) of the same dtype. What would fall into the
+    padding, above, below, left or right, is lost. Elements that nothing falls on are 0.
+
+    Limit: the number of steps depends on the kernel alone, not on the number or size of images.
+
+    >>> fold(np.ones((1, 1, 2, 2, 2, 2)), Window((2, 2)), (3, 3))[0, 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    """
+    # TODO: zeros with the padding around them; add; cut the padding off.
+    # HINT: two windows may overlap. Do two places (i, j) meet, for one (a, b)?
+    raise NotImplementedError("fold")
+
+
+def columns_of(x: np.ndarray, window: Window) -> np.ndarray:
+    """The windows of x as matrices (N, groups, C / groups · kh · kw, OH · OW): a column for each
+    place where the window stands, a row for each element of a filter."""
+    view = windows(padded(x, window), window)
+    n, c, kh, kw, rows, across = view.shape
+    return view.reshape(n, window.groups, c // window.groups * kh * kw, rows * across)
+
+
+def maps_of(y: np.ndarray, window: Window) -> np.ndarray:
+    """y (N, M, OH, OW) as matrices (N, groups, M / groups, OH · OW)."""
+    n, m, rows, across = y.shape
+    return y.reshape(n, window.groups, m // window.groups, rows * across)
+
+
+def filters_of(w: np.ndarray, window: Window) -> np.ndarray:
+    """Filters as matrices (groups, M / groups, C / groups · kh · kw)."""
+    return w.reshape(window.groups, len(w) // window.groups, math.prod(w.shape[1:]))
+
+
+def blocks(x: Any, y: Any, window: Window, itemsize: int) -> Iterator[slice]:
+    """Cut N images into slices, in order. x is the shape (N, C, H, W), y that of (N, M, OH, OW).
+
+    One image, its columns, and its result: the largest of these takes, for all images of a slice,
+    at most BLOCK bytes; or there is one image."""
+    n, c, *size = x
+    places = math.prod(y[2:])
+    columns = c * math.prod(window.kernel) * places
+    each = max(columns, c * math.prod(size), y[1] * places, 1) * itemsize
+    step = max(1, BLOCK // each)
+    return (slice(i, i + step) for i in range(0, n, step))
+
+
+class Convolve(Function):
+    """Images x (N, C, H, W), filters w (M, C / groups, kh, kw) → y (N, M, OH, OW):
+
+        y[n, m, i, j] = Σ_{c, a, b} w[m, c, a, b] · padded x[n, c, i · sh + a · dh, j · sw + b · dw]
+
+    Channels and filters are cut, in order, into ``window.groups`` groups of equal size; c runs over
+    the channels of the group that m is in. For each image and group that is one product of
+    matrices: ``filters_of`` w times ``columns_of`` x.
+
+    All three Functions of today: sizes fit, and need no check. Arrays have any strides and one
+    dtype, float32 or float64, which is that of the result.
+
+    Limits of all three: no Python loop over elements, channels, filters or groups; ``blocks`` says
+    how many images are looked at in one step. A forward needs at its peak, beside arguments and
+    result, at most 4 · BLOCK bytes, or 4 times the largest of one image, its columns and its
+    result, if that is more. The graph keeps an argument only if the other one needs a gradient, and
+    no columns.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: np.ndarray, w: np.ndarray, window: Window) -> np.ndarray:
+        # TODO: what the backward needs; for each block its columns, and a product.
+        # HINT: np.matmul multiplies stacks of matrices, and writes into ``out=`` if it is told to.
+        raise NotImplementedError("Convolve.forward")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Both shares, by ``apply`` of the two others: they are differentiable themselves."""
+        # TODO: the share of x if it needs one, and that of w.
+        # HINT: look at the drawing at the top: who makes an x, of what?
+        raise NotImplementedError("Convolve.backward")
+
+
+class ToImages(Function, op="to_images"):
+    """y (N, M, OH, OW), filters w (M, C / groups, kh, kw) → images (N, C, H, W) of ``size`` (H, W).
+
+    Each y[n, m, i, j] is handed back to all that it was made of in ``Convolve``, with the weight
+    that it was made with: the filters turned, times y, are columns, and ``fold`` adds them up.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: np.ndarray, w: np.ndarray, window: Window, size: tuple[int, int]
+    ) -> np.ndarray:
+        # TODO: what the backward needs; for each block a product, and fold.
+        # HINT: which axis of the filters' matrices is summed over this time?
+        raise NotImplementedError("ToImages.forward")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # TODO: the share of y, and that of w.
+        # HINT: grad is in the place of images here.
+        raise NotImplementedError("ToImages.backward")
+
+
+class ToFilters(Function, op="to_filters"):
+    """Images x (N, C, H, W), y (N, M, OH, OW) → filters (M, C / groups, kh, kw).
+
+    Each w[m, c, a, b] is the sum of all products that it was part of, over images and places. A
+    product for each image would be as large as all filters together, often larger than its columns:
+    the images of a block stand side by side in one matrix instead, with N · OH · OW columns.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: np.ndarray, y: np.ndarray, window: Window) -> np.ndarray:
+        # TODO: what the backward needs; for each block a product, added to the sum of all blocks.
+        # HINT: which axis has to come next to the places, before a reshape makes them one?
+        raise NotImplementedError("ToFilters.forward")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # TODO: the share of x, and that of y.
+        # HINT: grad is in the place of filters here.
+        raise NotImplementedError("ToFilters.backward")
+
+
+def of_images(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Given: what all functions of images have in common. f sees Tensors of float32 or float64, and
+    images of four axes.
+
+    - TypeError, naming f, if an argument in the place of a Tensor is none, is not of floats, or is
+      of another dtype than the first.
+    - Images (C, H, W) are seen as (1, C, H, W), and the result loses that axis again. ValueError,
+      naming f and the shape, for any other number of axes.
+    - float16 is computed in float32 and rounded once.
+    """
+    what = f.__name__
+
+    @functools.wraps(f)
+    def call(x: Tensor, *args: Any, **options: Any) -> Tensor:
+        named = [options[k] for k in ("weight", "bias") if options.get(k) is not None]
+        for t in (x, *args[:2], *named) if "conv" in what else (x,):
+            if t is not None and not isinstance(t, day22.Tensor):
+                raise TypeError(f"{what}: a {type(t).__name__} in the place of a Tensor")
+            if t is not None and t.dtype != x.dtype:
+                raise TypeError(f"{what}: tensors of {x.dtype} and of {t.dtype}")
+        needs_floats(what, x)
+        if x.ndim not in (3, 4):
+            raise ValueError(f"{what}: images are (N, C, H, W) or (C, H, W), not {x.shape}")
+        dtype, one = x.dtype, x.ndim == 3
+        if dtype == np.float16:
+            args = tuple(ops.widened(a) if isinstance(a, day22.Tensor) else a for a in args)
+            options = {
+                k: ops.widened(a) if isinstance(a, day22.Tensor) else a for k, a in options.items()
+            }
+            x = ops.widened(x)
+        y = f(ops.unsqueeze(x, 0) if one else x, *args, **options)
+        return to(ops.squeeze(y, 0) if one else y, dtype)
+
+    return call
+
+
+def with_bias(what: str, y: Tensor, bias: Tensor | None) -> Tensor:
+    """y (N, M, OH, OW) and a bias (M,) for all places of a channel; or None."""
+    if bias is None:
+        return y
+    if bias.shape != y.shape[1:2]:
+        raise ValueError(f"{what}: a bias of {bias.shape} for {y.shape[1]} channels")
+    return ops.add(y, ops.reshape(bias, (1, -1, 1, 1)))
+
+
+@of_images
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair | str = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The convolution of images (N, C, H, W), or one image (C, H, W), with M filters (M, C /
+    groups, kh, kw), by ``Convolve``, plus ``bias`` (M,) at every place of a filter's result.
+
+    → (N, M, OH, OW), or (M, OH, OW): along an axis of n numbers, with p of padding in all, there
+    are ⌊(n + p - dilation · (k - 1) - 1) / stride⌋ + 1 places.
+
+    The filter is not turned round: mathematicians call this a cross-correlation. stride, padding
+    and dilation are numbers or pairs, padding also a word: see ``window_of``.
+
+    ValueError, naming ``conv2d`` and the numbers or shapes, if the weight has not four axes, C is
+    not groups · weight.shape[1], groups does not divide M, the bias is not (M,), or the window does
+    not fit (``check_fit``). What ``of_images`` and ``window_of`` refuse is refused.
+
+    >>> x = Tensor(np.arange(9.0).reshape(1, 3, 3))
+    >>> conv2d(x, Tensor(np.ones((1, 1, 2, 2)))).tolist()
+    [[[8.0, 12.0], [20.0, 24.0]]]
+    """
+    # TODO: check; a window; one Function; the bias.
+    # HINT: all the work is done already. What can be wrong?
+    raise NotImplementedError("conv2d")
+
+
+@of_images
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    output_padding: Pair = 0,
+    groups: int = 1,
+    dilation: Pair = 1,
+) -> Tensor:
+    """What ``conv2d`` does to a gradient, as an operation of its own: it makes images larger.
+
+    x (N, M, H, W) or (M, H, W), weight (M, C / groups, kh, kw), bias (C,) or None
+    → (N, C, OH, OW) or (C, OH, OW), by ``ToImages``. Along each axis
+
+        OH = (H - 1) · stride - 2 · padding + dilation · (kh - 1) + output_padding + 1
+
+    - A convolution with these numbers makes H of OH. With a stride it makes the same H of several
+      OH: output_padding, which is smaller than stride or dilation, says which. It adds rows below
+      and columns on the right; in ``Window.padding`` that is as much *less* there.
+    - ValueError, naming ``conv_transpose2d`` and the numbers or shapes, if the weight has not four
+      axes, x has not M channels, groups does not divide M, output_padding is negative or not
+      smaller than the larger of stride and dilation, the result would have a size below 1, or the
+      bias is not (C,). What ``of_images`` and ``window_of`` refuse is refused.
+
+    Dumoulin and Visin 2016, chapter 4.
+
+    >>> conv_transpose2d(Tensor([[[1.0, 2.0]]]), Tensor([[[[1.0, 1.0]]]]), stride=2).tolist()
+    [[[1.0, 1.0, 2.0, 2.0]]]
+    """
+    # TODO: check; the size; a window whose padding accounts for output_padding; ToImages; bias.
+    # HINT: for which padding has the window exactly (H, W) places in an image of (OH, OW)?
+    raise NotImplementedError("conv_transpose2d")
+
+
+class Take(Function):
+    """Given: for each place of ``index`` (N, C, OH, OW) the element of that channel's image with
+    this number; pixels are numbered row by row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: np.ndarray, index: np.ndarray) -> np.ndarray:
+        ctx.size = x.shape[2:]
+        ctx.save_for_backward(index)
+        n, c, rows, across = index.shape
+        flat = x.reshape(n, c, math.prod(ctx.size))
+        found = np.take_along_axis(flat, index.reshape(n, c, rows * across), 2)
+        return found.reshape(index.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return Put.apply(grad, ctx.saved_tensors[0], size=ctx.size), None
+
+
+class Put(Function):
+    """Given: images of ``size`` (H, W), in which each element of y is added where Take reads it."""
+
+    @staticmethod
+    def forward(ctx: Any, y: np.ndarray, index: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        ctx.save_for_backward(index)
+        n, c = y.shape[:2]
+        pixels = math.prod(size)
+        first = pixels * np.arange(n * c).reshape(n, c, 1, 1)
+        out = np.zeros(n * c * pixels, y.dtype)
+        np.add.at(out, (index + first).reshape(-1), y.reshape(-1))
+        return out.reshape(n, c, *size)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return Take.apply(grad, ctx.saved_tensors[0]), None
+
+
+class Largest(Function):
+    """The largest element of every window: x (N, C, H, W) → (N, C, OH, OW), of the dtype of x.
+
+    - What the window's padding adds is never the largest, not even beside -inf.
+    - A window with a nan gives nan.
+    - The gradient of a result goes to one element: the first of the largest ones, row by row; where
+      there is a nan, to a nan. The padding gets none, in a window of -inf either.
+
+    Limits: no Python loop over images, channels or pixels; over the kernel's places there may be
+    one. The graph keeps one number of 8 bytes for each result, and nothing else.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: np.ndarray, window: Window) -> np.ndarray:
+        # TODO: for every window the largest element, and the number of its pixel, as Take reads it.
+        # HINT: for one place (a, b) of the kernel windows(…)[:, :, a, b] is a whole image. How does
+        # a maximum go through a list, and what does it remember?
+        raise NotImplementedError("Largest.forward")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # TODO: one line: it is differentiable again.
+        # HINT: a gradient is put where its element was taken.
+        raise NotImplementedError("Largest.backward")
+
+
+def pooling(
+    what: str, x: Tensor, kernel: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1
+) -> Window:
+    """The window of a pool, checked: at most half of it may lie in the padding."""
+    if isinstance(padding, str):
+        raise ValueError(f"{what}: a padding of {padding!r}: pools take numbers")
+    window = window_of(what, kernel, kernel if stride is None else stride, padding, dilation)
+    for k, d, (n, _) in zip(window.kernel, window.dilation, window.padding, strict=True):
+        if 2 * n > d * (k - 1) + 1:
+            raise ValueError(f"{what}: a padding of {n} is more than half of a kernel of {k}")
+    check_fit(what, window, x.shape[2:])
+    return window
+
+
+@of_images
+def max_pool2d(
+    x: Tensor,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+) -> Tensor:
+    """``Largest`` of images (N, C, H, W) or (C, H, W): a window of ``kernel_size`` that moves by
+    ``stride``, or by its own size if that is None. There are as many places as in ``conv2d``.
+
+    Windows are cut off at no side: rows and columns that fill no window any more are left out.
+    ``pooling`` makes the window, and refuses, naming ``max_pool2d``: padding of more than half of
+    the kernel (dilated), a window that does not fit, and what ``window_of`` refuses, with "same".
+
+    >>> max_pool2d(Tensor([[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 6.0]]]), 2).tolist()
+    [[[5.0, 8.0]]]
+    """
+    # TODO: a window, and a Function.
+    # HINT: who knows what a stride of None means?
+    raise NotImplementedError("max_pool2d")
+
+
+@of_images
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    *,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of every window of every channel; the window is that of ``max_pool2d``.
+
+    What is padded counts as zeros: a window's sum is divided by kh · kw. With ``count_include_pad``
+    False it is divided by the number of its elements that lie in the image.
+
+    Each channel of each image is an image of one channel, and a sum is a convolution with ones, so
+    ``Convolve`` makes values and all derivatives. ``pooling`` refuses, naming ``avg_pool2d``.
+
+    >>> x = Tensor([[[1.0, 2.0], [3.0, 6.0]]])
+    >>> avg_pool2d(x, 2).tolist()
+    [[[3.0]]]
+    >>> avg_pool2d(x, 2, padding=1, count_include_pad=False).tolist()
+    [[[1.0, 2.0], [3.0, 6.0]]]
+    """
+    # TODO: sums; how many elements each has; a quotient.
+    # HINT: how many are in the image is again a sum of windows: of which image?
+    raise NotImplementedError("avg_pool2d")
+
+
+@of_images
+def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
+    """The mean of OH · OW regions of every channel, for images of any size:
+
+        region i of n:   from ⌊i · H / n⌋ up to, and without, ⌈(i + 1) · H / n⌉
+
+    (N, C, H, W) → (N, C, OH, OW), or both without N. output_size is a number for both axes, or a
+    pair; a None in it keeps that size. Neighbouring regions overlap where n does not divide H, and
+    n may be larger than H. What does not lie in a region has no say in its mean, nan and inf
+    neither.
+
+    ValueError, naming ``adaptive_avg_pool2d`` and the number or shape, for a negative size, or a
+    height or width of 0.
+
+    >>> adaptive_avg_pool2d(Tensor([[[1.0, 2.0, 4.0]]]), (1, 2)).tolist()
+    [[[1.5, 3.0]]]
+    """
+    # TODO: the regions of one axis, their means; the same along the other one.
+    # HINT: a mean over a rectangle is a mean of means.
+    raise NotImplementedError("adaptive_avg_pool2d")
+
+
+def test_window() -> None:
+    assert window_of("conv2d", 3, padding="same").padding == ((1, 1), (1, 1))
+    view = windows(np.arange(16.0).reshape(1, 1, 4, 4), Window((2, 2), (2, 2)))
+    assert view[0, 0, :, :, 1, 1].tolist() == [[10.0, 11.0], [14.0, 15.0]]
+    assert fold(np.ones((1, 1, 1, 2, 1, 2)), Window((1, 2)), (1, 3)).tolist() == [[[[1, 2, 1]]]]
+
+
+def test_convolution() -> None:
+    x = Tensor(np.arange(9.0).reshape(1, 1, 3, 3), requires_grad=True)
+    w = Tensor([[[[1.0, 0.0], [0.0, 10.0]]]], requires_grad=True, dtype="float64")
+    y = conv2d(x, w)
+    assert y.tolist() == [[[[40.0, 51.0], [73.0, 84.0]]]]
+    y.backward([[[[1.0, 0.0], [0.0, 0.0]]]])
+    assert x.grad is not None and w.grad is not None
+    assert x.grad.tolist() == [[[[1.0, 0.0, 0.0], [0.0, 10.0, 0.0], [0.0, 0.0, 0.0]]]]
+    assert w.grad.tolist() == [[[[0.0, 1.0], [3.0, 4.0]]]]
+
+
+def test_transposed() -> None:
+    y = conv_transpose2d(Tensor([[[1.0, 10.0]]]), Tensor([[[[1.0, 2.0, 3.0]]]]), stride=2)
+    assert y.tolist() == [[[1.0, 2.0, 13.0, 20.0, 30.0]]]
+
+
+def test_pools() -> None:
+    x = Tensor([[[4.0, 1.0, 4.0], [0.0, 2.0, 3.0]]], requires_grad=True)
+    y = max_pool2d(x, 2, stride=1)
+    assert y.tolist() == [[[4.0, 4.0]]]
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]
+    assert avg_pool2d(x, (1, 2)).tolist() == [[[2.5], [1.0]]]
+    assert adaptive_avg_pool2d(x, (1, 2)).tolist() == [[[1.75, 2.5]]]
+
+
+if __name__ == "__main__":
+    from harness import main
+
+    main(__file__)
