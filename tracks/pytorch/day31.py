@@ -65,7 +65,7 @@ from tracks.pytorch.day29 import (
     DeepSeekConfig,
     small,
 )
-from tracks.pytorch.day30 import DeepSeekBlock, MixtureOfExperts
+from tracks.pytorch.day30 import DeepSeekBlock, Experts
 
 Folder = str | os.PathLike[str]
 
@@ -243,15 +243,37 @@ def write_tensors(
     raise NotImplementedError("write_tensors")
 
 
+# Given: what a file that is missing or broken raises when it is read.
+UNREADABLE = (OSError, ValueError, KeyError, SafetensorError)
+
+
+def files_of(folder: Folder) -> list[Path]:
+    """Given: the safetensors files in ``folder`` that make a model, whether they are there or not.
+
+    A folder with neither model.safetensors nor an index that can be read is a ValueError that names
+    it.
+    """
+    single = Path(folder) / "model.safetensors"
+    if single.exists():
+        return [single]
+    try:
+        index = json.loads((Path(folder) / "model.safetensors.index.json").read_bytes())
+        return [Path(folder) / file for file in sorted(set(index["weight_map"].values()))]
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{folder} has neither model.safetensors nor an index that can be read: {error!r}"
+        ) from error
+
+
 def load_tensors(
     targets: Mapping[str, torch.Tensor], folder: Folder, *, skip: Iterable[str] = ()
 ) -> None:
     """Fill ``targets`` with the tensors of the same names in the safetensors files of ``folder``.
 
-    The files are ``model.safetensors`` or, where there is none, those that the weight_map of
-    ``model.safetensors.index.json`` names. What a target has of dtype, device and strides stays:
-    the numbers are converted. Tensors whose names begin with one of ``skip`` are as if they were
-    not in the files.
+    The files are those of ``files_of``: ``model.safetensors`` or, where there is none, those that
+    the weight_map of ``model.safetensors.index.json`` names. What a target has of dtype, device and
+    strides stays: the numbers are converted. Tensors whose names begin with one of ``skip`` are as
+    if they were not in the files.
 
     ValueError, each before any target is changed:
 
@@ -268,7 +290,7 @@ def load_tensors(
     >>> weight
     tensor([3., 4.])
     """
-    # TODO: which files; open all; compare; and only then copy.
+    # TODO: open all files; compare; and only then copy.
     # HINT: what does safetensors' header hold, and what does safe_open check when it opens?
     raise NotImplementedError("load_tensors")
 

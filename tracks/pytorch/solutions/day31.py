@@ -65,7 +65,7 @@ from tracks.pytorch.day29 import (
     DeepSeekConfig,
     small,
 )
-from tracks.pytorch.day30 import DeepSeekBlock, MixtureOfExperts
+from tracks.pytorch.day30 import DeepSeekBlock, Experts
 
 Folder = str | os.PathLike[str]
 
@@ -243,7 +243,7 @@ class DeepSeekModel(nn.Module):
         # HINT: the layers to skip have the names model.layers.N. with N from num_hidden_layers on.
         try:
             values = json.loads((Path(folder) / "config.json").read_bytes())
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{folder} has no config.json that can be read: {error}") from error
         config = DeepSeekConfig.from_json(values)
         if dtype is None:
@@ -271,11 +271,11 @@ class DeepSeekModel(nn.Module):
         # HINT: str(torch.bfloat16) is "torch.bfloat16".
         ### BEGIN SOLUTION
         # HINT: write_tensors(published(self), folder, max_shard_bytes) makes the folder.
-        # HINT: json.dumps(self.config.to_json() | {"torch_dtype": ...}, indent=2).
+        # HINT: json.dumps(self.config.to_json() | {"torch_dtype": ...}).
         write_tensors(published(self), folder, max_shard_bytes)
         dtype = str(self.lm_head.weight.dtype).removeprefix("torch.")
         values = self.config.to_json() | {"torch_dtype": dtype}
-        (Path(folder) / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+        (Path(folder) / "config.json").write_text(json.dumps(values))
         ### END SOLUTION
 
 
@@ -360,11 +360,11 @@ def write_tensors(
         shards[-1][name] = tensor
         size += tensor.nbytes
     n = len(shards)
-    files = [f"model-{i:05}-of-{n:05}.safetensors" for i in range(1, n + 1)]
+    files = {f"model-{i:05}-of-{n:05}.safetensors": x for i, x in enumerate(shards, 1)}
     if n == 1:
-        files = ["model.safetensors"]
-    for file, shard in zip(files, shards, strict=True):
-        copies = {name: tensor.detach().cpu().contiguous() for name, tensor in shard.items()}
+        files = {"model.safetensors": shards[0]}
+    for file, shard in files.items():
+        copies = {name: tensor.cpu().contiguous() for name, tensor in shard.items()}
         save_file(copies, folder / f"{file}.part", metadata={"format": "pt"})
     index = folder / "model.safetensors.index.json"
     old = [index, folder / "model.safetensors", *folder.glob("model-*-of-*.safetensors")]
@@ -373,11 +373,32 @@ def write_tensors(
     for file in files:
         (folder / f"{file}.part").replace(folder / file)
     if n > 1:
-        where = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
+        where = {name: file for file, shard in files.items() for name in shard}
         total = sum(tensor.nbytes for tensor in tensors.values())
-        values = {"metadata": {"total_size": total}, "weight_map": where}
-        index.write_text(json.dumps(values, indent=2) + "\n")
+        index.write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}))
     ### END SOLUTION
+
+
+# Given: what a file that is missing or broken raises when it is read.
+UNREADABLE = (OSError, ValueError, KeyError, SafetensorError)
+
+
+def files_of(folder: Folder) -> list[Path]:
+    """Given: the safetensors files in ``folder`` that make a model, whether they are there or not.
+
+    A folder with neither model.safetensors nor an index that can be read is a ValueError that names
+    it.
+    """
+    single = Path(folder) / "model.safetensors"
+    if single.exists():
+        return [single]
+    try:
+        index = json.loads((Path(folder) / "model.safetensors.index.json").read_bytes())
+        return [Path(folder) / file for file in sorted(set(index["weight_map"].values()))]
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{folder} has neither model.safetensors nor an index that can be read: {error!r}"
+        ) from error
 
 
 def load_tensors(
@@ -385,10 +406,10 @@ def load_tensors(
 ) -> None:
     """Fill ``targets`` with the tensors of the same names in the safetensors files of ``folder``.
 
-    The files are ``model.safetensors`` or, where there is none, those that the weight_map of
-    ``model.safetensors.index.json`` names. What a target has of dtype, device and strides stays:
-    the numbers are converted. Tensors whose names begin with one of ``skip`` are as if they were
-    not in the files.
+    The files are those of ``files_of``: ``model.safetensors`` or, where there is none, those that
+    the weight_map of ``model.safetensors.index.json`` names. What a target has of dtype, device and
+    strides stays: the numbers are converted. Tensors whose names begin with one of ``skip`` are as
+    if they were not in the files.
 
     ValueError, each before any target is changed:
 
@@ -405,30 +426,20 @@ def load_tensors(
     >>> weight
     tensor([3., 4.])
     """
-    # TODO: which files; open all; compare; and only then copy.
+    # TODO: open all files; compare; and only then copy.
     # HINT: what does safetensors' header hold, and what does safe_open check when it opens?
     ### BEGIN SOLUTION
     # HINT: with safe_open(path, framework="pt") as f: f.keys(), f.get_slice(name).get_shape() and
-    # f.get_tensor(name). It raises a SafetensorError, or an OSError.
+    # f.get_tensor(name). What it raises is UNREADABLE.
     # HINT: contextlib.ExitStack keeps many files open: stack.enter_context(safe_open(...)).
     # HINT: name.startswith(tuple(skip)); target.copy_(tensor) converts.
-    folder = Path(folder)
-    files = ["model.safetensors"]
-    index = folder / "model.safetensors.index.json"
-    if not (folder / files[0]).exists():
-        try:
-            files = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"{folder} holds neither model.safetensors nor an index that can be read: {error!r}"
-            ) from error
     with ExitStack() as stack:
         found: dict[str, Any] = {}
-        for file in files:
+        for path in files_of(folder):
             try:
-                opened = stack.enter_context(safe_open(folder / file, framework="pt"))
-            except (OSError, SafetensorError) as error:
-                raise ValueError(f"{folder / file} cannot be read: {error}") from error
+                opened = stack.enter_context(safe_open(path, framework="pt"))
+            except UNREADABLE as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
             names = opened.keys()
             found |= {name: opened for name in names if not name.startswith(tuple(skip))}
         wrong = {
@@ -558,15 +569,16 @@ def model_size(model: DeepSeekModel) -> Size:
     # HINT: how large a share of an Experts module does a token not meet?
     ### BEGIN SOLUTION
     # HINT: model.parameters() gives a tied parameter once.
-    # HINT: for each MixtureOfExperts in model.modules(): (n - k) / n of its experts' numbers rest.
+    # HINT: of the numbers in all day 30's Experts among model.modules(), (n - k) / n rest.
     # HINT: model.new_caches(1, 1) has the bytes of one token, by layer.
     config = model.config
     total = sum(p.numel() for p in model.parameters())
-    resting = 0 if config.tie_word_embeddings else (config.vocab_size - 1) * config.hidden_size
-    for module in model.modules():
-        if isinstance(module, MixtureOfExperts):
-            n, k = config.n_routed_experts, config.num_experts_per_tok
-            resting += sum(p.numel() for p in module.experts.parameters()) // n * (n - k)
+    routed = [module for module in model.modules() if isinstance(module, Experts)]
+    inside = sum(p.numel() for module in routed for p in module.parameters())
+    n, k = config.n_routed_experts, config.num_experts_per_tok
+    resting = inside // n * (n - k)
+    if not config.tie_word_embeddings:
+        resting += (config.vocab_size - 1) * config.hidden_size
     return Size(total, total - resting, sum(cache.nbytes for cache in model.new_caches(1, 1)))
     ### END SOLUTION
 
