@@ -10,9 +10,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch.overrides import TorchFunctionMode
 
-from harness.testing import close, exercise, random_weights, refused, same_compiled
+from harness.testing import (
+    close,
+    exercise,
+    in_float64,
+    random_weights,
+    refused,
+    same_compiled,
+)
 from tracks.pytorch import day31
 from tracks.pytorch.day29 import DeepSeekConfig
 
@@ -845,19 +851,6 @@ def test_published_sizes():
 # Against transformers: importing it takes seconds, so these come last ------------------------
 
 
-class Wide(TorchFunctionMode):
-    """transformers works in float32 in places, whatever the model's dtype: here in float64."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.float:
-            function = torch.Tensor.double
-
-        def wide(x):
-            return WIDE if x is torch.float32 else x
-
-        return function(*map(wide, args), **{k: wide(v) for k, v in (kwargs or {}).items()})
-
-
 @cache
 def made(name, device):
     """transformers' model of a case, and ours, in float64: built once, filled anew in each test."""
@@ -869,7 +862,7 @@ def made(name, device):
         **config.to_json(), attn_implementation="eager"
     )
     theirs._experts_implementation = "eager"
-    with Wide():
+    with in_float64():
         model = getattr(transformers, f"Deepseek{version}ForCausalLM")(theirs)
         return model.to(device, WIDE).eval()
 
@@ -888,7 +881,7 @@ def test_equals_transformers(pair, device, rng):
     """Logits and the gradient of every parameter; in one call and in several, in both forms."""
     ours, theirs = pair
     ids, probe = rng.integers(0, 24, 3, 6), rng.normal(3, 6, 24, dtype=WIDE)
-    with Wide():
+    with in_float64():
         wanted = theirs(ids).logits
         (wanted * probe).sum().backward()
     got = ours(ids)
@@ -910,7 +903,7 @@ def test_padding_equals_transformers(pair, device, rng):
     ours, theirs = pair
     ids, mask = rng.integers(0, 24, 3, 6), left([6, 4, 1], device)
     with torch.no_grad():
-        with Wide():
+        with in_float64():
             wanted = theirs(ids, attention_mask=mask.long()).logits[mask]
         same(ours(ids, mask)[mask], wanted, "logits of texts filled up on the left")
         for absorbed in (False, True):
@@ -924,7 +917,7 @@ def test_generate_equals_transformers(pair, device, rng):
     mask = left([6, 3, 1], device)
     ids = rng.integers(0, 24, 3, 6)
     options = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
-    with Wide(), torch.no_grad():
+    with in_float64(), torch.no_grad():
         wanted = theirs.generate(ids, attention_mask=mask.long(), eos_token_id=None, **options)
     prompts = [row[real] for row, real in zip(ids, mask, strict=True)]
     got = torch.stack(list(day31.generate(ours, prompts, 6)), 1)
@@ -938,7 +931,7 @@ def test_each_loads_what_the_other_saved(pair, device, rng, tmp_path):
     ours, theirs = pair
     ours.save_pretrained(tmp_path / "ours", 3000)
     ids = rng.integers(0, 24, 2, 5)
-    with Wide(), torch.no_grad():
+    with in_float64(), torch.no_grad():
         got, said = AutoModelForCausalLM.from_pretrained(
             tmp_path / "ours", output_loading_info=True, attn_implementation="eager",
             experts_implementation="eager",
