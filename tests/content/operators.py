@@ -74,7 +74,8 @@ def operators(day: types.ModuleType) -> dict[str, Callable[..., Any]]:
                      "dot", "outer", "gather", "cat", "stack")
     }  # fmt: skip
     found |= {
-        "add": scaled(ops.add), "sub": scaled(ops.sub), "div.no_rounding_mode": ops.div, "softmax": ops.softmax,
+        "add": scaled(ops.add), "sub": scaled(ops.sub), "div.no_rounding_mode": ops.div,
+        "softmax": ops.softmax,
         "log_softmax": ops.log_softmax, "clamp": clamp_of(ops), "mm": ops.matmul, "bmm": ops.matmul,
         "mv": ops.matmul, "permute": sizes(ops.permute), "reshape": sizes(ops.reshape),
         "expand": sizes(ops.expand), "tanh": lambda x: x.tanh(), "T": lambda x: x.T,

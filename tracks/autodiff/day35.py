@@ -99,8 +99,8 @@ def elements(array: np.ndarray, indent: int = 7) -> str:
       written, and " ..." stands among the elements of a row, "..." among rows, where some are
       left out.
     - A row is a bracket with elements between ", ". As many are on a line as fit into
-      LINE - indent characters when each takes the width of ``formatter`` and 2, at least one (the indent
-      is then the bracket's); the
+      LINE - indent characters when each takes the width of ``formatter`` and 2, at least one
+      (here indent is that of the row's own bracket); the
       next line of the row begins under the first element, and the line before ends in ",".
       The bracket of a row in d brackets is at ``indent`` + d.
     - Between parts with k axes: a comma and k line ends (a blank line between matrices).
@@ -193,7 +193,7 @@ def additive(mask: Tensor, dtype: Any) -> Tensor:
 
 
 class MultiheadAttention(nn.Module):
-    """Attention in ``num_heads`` parts of the embedding, each with its own queries, keys and values.
+    """Attention in ``num_heads`` parts, each with queries, keys and values of its own.
 
     Parameters, with torch's names, shapes and order:
 
@@ -287,8 +287,7 @@ class Residual(nn.Module):
     - ``shortcut``: Identity if neither channels nor size change; else a Sequential of a Conv2d with
       kernel 1 and ``stride``, without a bias, and a BatchNorm2d.
 
-    With ``bias=False`` and the weight of the last norm at 0 it would begin as relu(x); here it
-    begins with torch's first values.
+    All first values are those of the layers. Only what torch has as well may be used.
 
     >>> Residual(2, 4, stride=2)(Tensor(np.ones((1, 2, 8, 8), np.float32))).shape
     (1, 4, 4, 4)

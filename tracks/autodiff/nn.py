@@ -105,7 +105,7 @@ class Convolution(Module):
 
 
 class Conv2d(Convolution):
-    """``functional.conv2d`` with parameters of its own: weight (out, in / groups, height, width)."""
+    """``functional.conv2d`` with its parameters: weight (out, in / groups, height, width)."""
 
     def __init__(
         self,

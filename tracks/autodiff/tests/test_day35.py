@@ -132,7 +132,8 @@ def test_how_random_numbers_are_written(rng):
 def printed(array, indent=7):
     found, wanted = day.elements(array, indent), _tensor_str(torch.tensor(array), indent)
     assert found == wanted, (
-        f"{array.dtype} of shape {array.shape}, indent {indent}, is printed\n{found}\nby torch\n{wanted}"
+        f"{array.dtype} of shape {array.shape}, indent {indent}, is printed\n{found}\n"
+        f"by torch\n{wanted}"
     )
 
 
@@ -215,8 +216,8 @@ def weights_by_torch(q, k, mask=None, scale=None):
 
 
 @exercise("attention_weights")
-@shapes("lead, length, seen, width", ((), 3, 3, 4), ((2,), 1, 1, 1), ((2, 3), 4, 6, 5), ((), 5, 2, 3),
-        ((0,), 2, 2, 2), ((2,), 0, 3, 2), ((1, 2), 7, 9, 16))  # fmt: skip
+@shapes("lead, length, seen, width", ((), 3, 3, 4), ((2,), 1, 1, 1), ((2, 3), 4, 6, 5),
+        ((), 5, 2, 3), ((0,), 2, 2, 2), ((2,), 0, 3, 2), ((1, 2), 7, 9, 16))  # fmt: skip
 def test_attention(lead, length, seen, width, rng):
     arrays = [rng.normal(*lead, n, width) for n in (length, seen)]
     twice(day.attention_weights, weights_by_torch, arrays, rng, "no mask")
@@ -234,13 +235,15 @@ def test_attention_masks(shape, rng):
     seen = rng.uniform(*shape) < 0.6
     seen[..., 0] = True
     twice(lambda q, k: day.attention_weights(q, k, leaf(seen, False)),
-          lambda q, k: weights_by_torch(q, k, torch.tensor(seen)), arrays, rng, "bools")  # fmt: skip
+          lambda q, k: weights_by_torch(q, k, torch.tensor(seen)), arrays, rng,
+          "bools")  # fmt: skip
     added = rng.normal(*shape)
     twice(lambda q, k, m: day.attention_weights(q, k, m), weights_by_torch, [*arrays, added], rng,
           "floats")  # fmt: skip
     hidden = np.where(seen, 0.0, -np.inf)
     twice(lambda q, k: day.attention_weights(q, k, leaf(hidden, False)),
-          lambda q, k: weights_by_torch(q, k, torch.tensor(hidden)), arrays, rng, "-inf")  # fmt: skip
+          lambda q, k: weights_by_torch(q, k, torch.tensor(hidden)), arrays, rng,
+          "-inf")  # fmt: skip
 
 
 @exercise("attention_weights")
@@ -716,7 +719,8 @@ def test_curves_of_an_mlp(rng):
     x, y = rng.normal(32, 6), rng.integers(0, 3, 32)
     losses = (day.nn.CrossEntropyLoss(), torch.nn.CrossEntropyLoss())
     curves(mine, theirs, [(x, y)] * 50, losses,
-           lambda o, p: o.SGD(p, 0.1, momentum=0.9, nesterov=True), 50, "MLP", max_norm=1.0)  # fmt: skip
+           lambda o, p: o.SGD(p, 0.1, momentum=0.9, nesterov=True), 50, "MLP",
+           max_norm=1.0)  # fmt: skip
 
 
 @exercise("Residual")
