@@ -1,5 +1,4 @@
-"""A training step of a small convolutional network, and one convolution with its gradients, on one
-thread beside torch, HIPS autograd and MyGrad."""
+"""A training step of a small convolutional network, beside torch and MyGrad."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -98,7 +97,7 @@ def training_step(case: Case) -> Problem:
         ours=_ours_step,
         peers={
             "torch": Contender(_torch_step, prepare=_tensors),
-            "autograd": absent("autograd has no pool, and its convolution is a scipy loop"),
+            "autograd": absent("autograd has no pooling"),
             "mygrad": Contender(load=_mygrad_step, needs=["mygrad"]),
         },
         compile=False,
