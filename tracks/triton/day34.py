@@ -1,0 +1,549 @@
+"""Day 34: Flash backward
+======================
+Estimated time: 3-4 hours
+Prerequisites: Day 32 (flash forward), Day 33 (backward, on paper)
+Lesson: lessons/day34.md
+
+Learning objectives:
+- Turn the tiles of yesterday into two kernels that never add to the same memory
+- Find the blocks of queries that a tile of keys needs under a causal mask
+- Hide keys, queries and rows without keys each at the place where it costs nothing
+- Sum the gradients of shared keys and values inside a program, without atomics
+- Give the same bits at every run
+
+The weights P of 6 queries and 10 keys, causal, in blocks of 2 x 3. Two kernels walk over them:
+
+    flash_dkdv: a program owns keys       flash_dq: a program owns queries
+
+    block   0       1       2       3         block   0       1       2       3
+      0   # # # | # # - |       |           tile 0  # # # | # # - |  -->  dq
+          # # # | # # # |       |                   # # # | # # # |
+      1   # # # | # # # | # - - |                1  # # # | # # # | # - - |  -->  dq
+          # # # | # # # | # # - |                   # # # | # # # | # # - |
+      2   # # # | # # # | # # # | # .            2  # # # | # # # | # # # | # .  -->  dq
+          # # # | # # # | # # # | # .               # # # | # # # | # # # | # .
+            |       |       |      |
+          dk, dv  dk, dv  dk, dv  dk, dv
+
+Hints:
+- Transpose the drawing of day 32: which query of a block sees the fewest keys of a tile?
+- Five products a pair of blocks, as yesterday. Each kernel needs some of them.
+- What does a query that does not exist have to have as its lse, so that it adds nothing?
+Resources:
+- Dao et al., FlashAttention (algorithm 4): https://arxiv.org/abs/2205.14135
+- Dao, FlashAttention-2 (algorithm 2, work between programs): https://arxiv.org/abs/2307.08691
+- Shah et al., FlashAttention-3 (the backward on Hopper): https://arxiv.org/abs/2407.08608
+- Ainslie et al., GQA (heads that share keys and values): https://arxiv.org/abs/2305.13245
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+from tracks.triton.day19 import this_device
+from tracks.triton.day31 import LOG2E
+from tracks.triton.day32 import (
+    L2_SHARE,
+    _block_of,
+    _key_blocks,
+    _operands,
+    _through_tma,
+    _together,
+    _work_order,
+    describe,
+)
+from tracks.triton.day33 import _same, delta
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+LOG2_E = tl.constexpr(LOG2E)
+
+
+def _dkdv_config(dim: int, element_size: int) -> dict[str, int]:
+    """Tile sizes and launch options of ``flash_dkdv``.
+
+    In registers are two blocks of sums, BLOCK_N x BLOCK_D, and two of scores, BLOCK_N x BLOCK_M; in
+    shared memory k and v, and for each stage a block of q and one of do.
+    """
+    block_d = max(triton.next_power_of_2(dim), 16)
+    # BLOCK_M, BLOCK_N, num_warps and num_stages for dims up to 64, up to 128, and larger ones.
+    if element_size > 2:
+        tiles = (16, 32, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)
+    elif this_device().shared >= 200 * 1024:
+        tiles = (64, 64, 4, 2), (64, 64, 8, 2), (32, 32, 8, 1)
+    else:
+        tiles = (32, 64, 4, 2), (32, 64, 8, 2), (16, 32, 8, 1)
+    m, n, warps, stages = tiles[(block_d > 64) + (block_d > 128)]
+    tile = {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_D": block_d}
+    return {**tile, "num_warps": warps, "num_stages": stages}
+
+
+def _dq_config(dim: int, element_size: int) -> dict[str, int]:
+    """Tile sizes and launch options of ``flash_dq``.
+
+    In registers are one block of sums, BLOCK_M x BLOCK_D, and two of scores, BLOCK_M x BLOCK_N; in
+    shared memory q and do, and for each stage a block of k and one of v.
+    """
+    block_d = max(triton.next_power_of_2(dim), 16)
+    # BLOCK_M, BLOCK_N, num_warps and num_stages for dims up to 64, up to 128, and larger ones.
+    if element_size > 2:
+        tiles = (16, 32, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)
+    elif this_device().shared >= 200 * 1024:
+        tiles = (64, 64, 4, 3), (64, 64, 4, 2), (64, 32, 8, 2)
+    else:
+        tiles = (64, 64, 4, 2), (64, 32, 8, 2), (32, 32, 8, 2)
+    m, n, warps, stages = tiles[(block_d > 64) + (block_d > 128)]
+    tile = {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_D": block_d}
+    return {**tile, "num_warps": warps, "num_stages": stages}
+
+
+def _band(q: torch.Tensor, k: torch.Tensor, causal: bool) -> int:
+    """Heads of k in a band of ``work_order``: those whose q and do fit into L2_SHARE bytes.
+
+    Without causal all tiles take as long, and one head comes after the other.
+    """
+    group = q.shape[1] // max(k.shape[1], 1)
+    bytes_a_head = 2 * group * q.shape[2] * q.shape[3] * q.element_size()
+    band = L2_SHARE // max(bytes_a_head, 1)
+    return max(min(band, k.shape[0] * k.shape[1]), 1) if causal else 1
+
+
+def _checked(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    do: torch.Tensor,
+    rows: dict[str, torch.Tensor],
+    scale: float,
+) -> tuple[int, int, int, int, int, int]:
+    """``_operands`` of q, k and v, after a look at the rest: a ValueError if it does not fit.
+
+    rows: what is one float32 number for each query, contiguous, by its name.
+    """
+    _same(q, do, "q and do")
+    for name, x in rows.items():
+        if x.shape != q.shape[:3] or x.dtype != torch.float32 or not x.is_contiguous():
+            raise ValueError(
+                f"{name} must be contiguous float32 of shape {tuple(q.shape[:3])}, not {x.dtype} "
+                f"{tuple(x.shape)} with strides {x.stride()}"
+            )
+    if not scale > 0:
+        raise ValueError(f"the scale must be greater than 0, not {scale}")
+    return _operands(q, k, v)
+
+
+def query_blocks(
+    tile: int, queries: int, keys: int, causal: tl.constexpr, block_m: int, block_n: int
+) -> tuple[int, int]:
+    """Which blocks of queries a tile of keys needs: from first on masked, from whole on unmasked.
+
+    The tile holds the keys from tile * block_n on, block_n of them or as many as there are. Block i
+    holds the queries from i * block_m on, block_m of them or as many as there are. Without causal a
+    query sees all keys; with it query i sees the keys j <= i + keys - queries, as on day 27.
+
+        blocks 0 ... first - 1       hold no query that sees any key of the tile
+        blocks first ... whole - 1   are cut by the mask
+        blocks from whole on         hold only queries that see all keys of the tile
+
+    It is day 32's ``key_blocks`` seen from the keys, and as there, one function for Python and for
+    kernels: write it with + - * // min, max and if only. first is the largest number of which that
+    is true, whole the smallest.
+
+    Args:
+        tile: 0 or more, with tile * block_n < keys.
+        queries, keys: 0 or more, 1 or more.
+        causal: a bool, whether the mask is causal; the kernel knows it when it is compiled.
+        block_m, block_n: 1 or more.
+
+    Returns:
+        (first, whole) with 0 <= first <= whole; whole is at most the number of blocks.
+
+    Example:
+        For the drawing above, query_blocks(tile, 6, 10, True, 2, 3) is (0, 0), (0, 1), (1, 2) and
+        (2, 3) for the tiles 0 to 3. Without causal it is (0, 0) for each.
+    """
+    # TODO: the first query that sees the tile's first key, and the first that sees its last one.
+    # HINT: Solve j <= i + keys - queries for i. Which key of the tile decides about first?
+    raise NotImplementedError("query_blocks")
+
+
+_query_blocks = triton.jit(query_blocks)  # the same function, for kernels
+
+
+@triton.jit
+def _base2(lse):
+    """lse to the base 2, and +inf where it is -inf: then 2^(s - lse) is 0 for all scores there."""
+    return tl.where(lse == -float("inf"), float("inf"), lse) * LOG2_E
+
+
+@triton.jit
+def flash_dkdv_blocks_kernel(
+    dk,
+    dv,
+    k,
+    v,
+    q,
+    do,
+    lse_ptr,
+    delta_ptr,
+    batch,
+    head,
+    group,
+    key,
+    begin,
+    end,
+    queries,
+    keys,
+    q_head_stride,
+    q_row_stride,
+    q_dim_stride,
+    do_head_stride,
+    do_row_stride,
+    do_dim_stride,
+    scale,
+    DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    Q_DESCRIBED: tl.constexpr,
+    DO_DESCRIBED: tl.constexpr,
+    WHOLE: tl.constexpr,
+):
+    """dk and dv, not scaled, with what the blocks begin ... end - 1 of group heads' queries add.
+
+    The heads of q are head ... head + group - 1; pointers point at the first element of the first
+    of them. k and v are the tile's blocks (BLOCK_N, BLOCK_D), key the numbers of its keys. With
+    WHOLE every query of these blocks sees every key of the tile. scale is the scale of the scores
+    times log2(e). The kernel below calls this one twice.
+    """
+    # TODO: for each block of each head: q's and do's, the weights, dv; then dP, dS and dk.
+    # HINT: Here the queries run along the second axis of P. Which of the products needs no .T then?
+    pass
+    return dk, dv
+
+
+@triton.jit
+def flash_dkdv_kernel(
+    q,
+    k_ptr,
+    v_ptr,
+    do,
+    lse_ptr,
+    delta_ptr,
+    dk_ptr,
+    dv_ptr,
+    q_batch_stride,
+    q_head_stride,
+    q_row_stride,
+    q_dim_stride,
+    k_batch_stride,
+    k_head_stride,
+    k_row_stride,
+    k_dim_stride,
+    v_batch_stride,
+    v_head_stride,
+    v_row_stride,
+    v_dim_stride,
+    do_batch_stride,
+    do_head_stride,
+    do_row_stride,
+    do_dim_stride,
+    matrices,
+    kv_heads,
+    group,
+    queries,
+    keys,
+    scale,
+    together,
+    DIM: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    Q_DESCRIBED: tl.constexpr,
+    DO_DESCRIBED: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """dk and dv of one tile of keys of one head of k and v; both are contiguous.
+
+    There are matrices (batch * kv_heads) of them. q and do are descriptors where Q_DESCRIBED and
+    DO_DESCRIBED say so, else pointers. group heads of q share a head of k and v. scale is that of
+    the scores.
+    """
+    # TODO: which tile of which head? Load k and v; go through the blocks of queries that are cut
+    # TODO: and through those that are whole; store dk and dv.
+    # HINT: work_order begins with the last tile. Which tile of keys has the most queries?
+    pass
+
+
+def flash_dkdv(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    do: torch.Tensor,
+    lse: torch.Tensor,
+    delta: torch.Tensor,
+    causal: bool,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients at k and v, in one launch: a program for each tile of keys.
+
+        P = exp(S - lse)    dv = P^T do    dS = P * (do v^T - delta)    dk = scale * dS^T q
+
+    with S = scale * q k^T, as on day 33, where each head of k and v sums over the heads of q that
+    share it: within its program, in the order of the heads, so nothing is added to memory that
+    another program writes. A tile takes only the blocks of queries from ``query_blocks``' first on;
+    whatever q and do hold in the others, be it nan, has no effect on it. Sums are float32 and are
+    rounded once; P and dS are rounded to the dtype of do and q for their products.
+
+    Limits:
+        - One launch with a grid of one axis, of one program for each tile of BLOCK_N keys of each
+          head of k that ``_dkdv_config`` gives; no memory but the results'. No operand is copied,
+          whatever its strides, and there is no atomic operation: two runs give the same bits.
+        - Programs come in ``work_order``'s order, but for the tiles, of which the first is the
+          longest; in bands of ``_band(q, k, causal)``.
+        - Rows that are contiguous and aligned are read and written 128 bits at a time. Where
+          ``_through_tma`` and ``describe`` allow it, q and do are read through descriptors.
+        - With each of ``_dkdv_config``'s tiles the kernel compiles within the chip's shared memory,
+          for sm_90 and sm_80. For dims that are multiples of 16 it spills no registers (but for
+          float32 of more than 128 elements). For 16-bit types the products are computed by tensor cores, up to 128 elements
+          by wgmma on sm_90.
+
+    Args:
+        q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. Sizes may be
+            0, but dim is from 1 to 256.
+        k, v: (batch, kv_heads, keys, dim) of any strides and q's dtype; heads is a multiple of
+            kv_heads.
+        do: of q's shape and dtype, any strides, 0 among them.
+        lse: (batch, heads, queries), contiguous float32: day 32's, a natural logarithm; -inf where
+            a query sees no key. Such a query adds nothing.
+        delta: (batch, heads, queries), contiguous float32: day 33's.
+        causal: whether query i sees the keys j <= i + keys - queries only.
+        scale: that of the scores; greater than 0.
+
+    Returns:
+        dk, dv: new contiguous tensors of k's shape and dtype; 0 where there are no queries.
+
+    Raises:
+        ValueError: what ``_checked`` refuses.
+
+    Example:
+        q = [[[[1]]]], k = [[[[log 3], [0]]]], v = [[[[4], [8]]]], do = [[[[1]]]], lse = [[[log
+        4]]], delta = [[[5]]], scale = 1: dk is [[[[-3/4], [3/4]]]] and dv is [[[[3/4], [1/4]]]].
+    """
+    # TODO: refuse what does not fit; allocate; describe q and do if possible; launch.
+    # HINT: Whose heads and whose tiles are counted in the grid?
+    raise NotImplementedError("flash_dkdv")
+
+
+@triton.jit
+def flash_dq_blocks_kernel(
+    dq,
+    q,
+    do,
+    k,
+    v,
+    lse,
+    delta,
+    batch,
+    head,
+    begin,
+    end,
+    seen,
+    keys,
+    k_row_stride,
+    k_dim_stride,
+    v_row_stride,
+    v_dim_stride,
+    scale,
+    DIM: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    K_DESCRIBED: tl.constexpr,
+    V_DESCRIBED: tl.constexpr,
+    WHOLE: tl.constexpr,
+):
+    """dq, not scaled, with what the blocks begin ... end - 1 of k and v add.
+
+    q and do are the tile's blocks (BLOCK_M, BLOCK_D), delta and lse its numbers, lse after
+    ``_base2``. Query i of the tile sees the keys below seen[i]; with WHOLE it sees all
+    keys of these blocks. scale is the scale of the scores times log2(e).
+    """
+    # TODO: for each block: the weights as in the forward pass, dP, dS, and what it adds to dq.
+    # HINT: Day 32's loop finds the scores. What replaces online_step, and what has become of v?
+    pass
+    return dq
+
+
+@triton.jit
+def flash_dq_kernel(
+    q_ptr,
+    k,
+    v,
+    do_ptr,
+    lse_ptr,
+    delta_ptr,
+    dq_ptr,
+    q_batch_stride,
+    q_head_stride,
+    q_row_stride,
+    q_dim_stride,
+    k_batch_stride,
+    k_head_stride,
+    k_row_stride,
+    k_dim_stride,
+    v_batch_stride,
+    v_head_stride,
+    v_row_stride,
+    v_dim_stride,
+    do_batch_stride,
+    do_head_stride,
+    do_row_stride,
+    do_dim_stride,
+    matrices,
+    heads,
+    group,
+    queries,
+    keys,
+    scale,
+    together,
+    DIM: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    K_DESCRIBED: tl.constexpr,
+    V_DESCRIBED: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """dq of the tile of queries that ``_work_order`` gives this program; dq is contiguous.
+
+    There are matrices (batch * heads). k and v are descriptors where K_DESCRIBED and V_DESCRIBED
+    say so, else pointers. group heads of q share a head of k and v. scale is that of the scores.
+    """
+    # TODO: day 32's kernel with do, lse and delta beside q, and one block of sums.
+    # HINT: What is loaded once for a tile of queries, and what does each block of keys bring?
+    pass
+
+
+def flash_dq(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    do: torch.Tensor,
+    lse: torch.Tensor,
+    delta: torch.Tensor,
+    causal: bool,
+    scale: float,
+) -> torch.Tensor:
+    """The gradient at q, in one launch: a program for each tile of queries.
+
+        P = exp(S - lse)    dS = P * (do v^T - delta)    dq = scale * dS k
+
+    with S = scale * q k^T, as on day 33. The weights are computed a second time: that costs two
+    products a pair of blocks, and saves dq from being added up in memory by many programs. A tile
+    takes only the blocks of keys below day 32's ``key_blocks``' end; whatever k and v hold in the
+    others, be it nan, has no effect on it. Sums are float32 and are rounded once; dS is rounded to
+    the dtype of k for its product.
+
+    Limits: as for ``flash_dkdv``, with one program for each tile of BLOCK_M queries that
+    ``_dq_config`` gives, in ``work_order``'s order and in bands of ``_together(q, k, causal)``;
+    it is k and v that are read through descriptors.
+
+    Args:
+        q, k, v, do, lse, delta, causal, scale: as for ``flash_dkdv``.
+
+    Returns:
+        dq: a new contiguous tensor of q's shape and dtype; 0 for a query that sees no key.
+
+    Raises:
+        ValueError: what ``_checked`` refuses.
+
+    Example:
+        With the operands of ``flash_dkdv``'s example: dq is [[[[-3/4 log 3]]]].
+    """
+    # TODO: refuse what does not fit; allocate; describe k and v if possible; launch.
+    # HINT: Which lines of day 32's launcher change?
+    raise NotImplementedError("flash_dq")
+
+
+def flash_attention_backward(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    o: torch.Tensor,
+    lse: torch.Tensor,
+    do: torch.Tensor,
+    causal: bool = False,
+    scale: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """FlashAttention-2's backward pass: dq, dk, dv from what the forward pass has kept.
+
+    Limits: three launches, of ``delta``, ``flash_dkdv`` and ``flash_dq``; no memory but the
+    results' and delta's, so nothing of the size queries x keys, and no copy of an operand. No
+    atomic operation: two runs give the same bits.
+
+    Args:
+        q, k, v: as for ``flash_dkdv``.
+        o, lse: the results of day 32's ``flash_attention_forward`` for q, k, v, causal and scale; o
+            may have any strides.
+        do: the gradient at o, of its shape and dtype, any strides, 0 among them.
+        causal: as for the forward pass.
+        scale: 1 / sqrt(dim) unless given; greater than 0.
+
+    Returns:
+        dq, dk, dv: new contiguous tensors of the shapes and dtype of q, k, v.
+
+    Raises:
+        ValueError: q, o and do are not of one shape and dtype, or what ``_checked`` refuses.
+
+    Example:
+        As in day 33's ``tiled_backward``: q = [[[[1]]]], k = [[[[log 3], [0]]]], v = [[[[4],
+        [8]]]], o = [[[[5]]]], lse = [[[log 4]]], do = [[[[1]]]], scale = 1. dq is [[[[-3/4 log
+        3]]]], dk is [[[[-3/4], [3/4]]]] and dv is [[[[3/4], [1/4]]]].
+    """
+    # TODO: choose the scale, compute delta, call the two functions above.
+    # HINT: Which of the errors does neither delta nor one of the two functions raise?
+    raise NotImplementedError("flash_attention_backward")
+
+
+def _head(*rows: list[float]) -> torch.Tensor:
+    """One batch with one head of these rows."""
+    return torch.tensor([[rows]], dtype=torch.float32, device=DEVICE)
+
+
+def _by_hand() -> tuple[torch.Tensor, ...]:
+    """q, k, v, do, lse and delta of the example."""
+    k, v = _head([3.0], [1.0]).log(), _head([4.0], [8.0])
+    return _head([1.0]), k, v, _head([1.0]), _head([4.0])[0].log(), _head([5.0])[0]
+
+
+def test_query_blocks_of_the_drawing() -> None:
+    assert [query_blocks(tile, 6, 10, True, 2, 3) for tile in range(4)] == [
+        (0, 0),
+        (0, 1),
+        (1, 2),
+        (2, 3),
+    ]
+    assert query_blocks(3, 6, 10, False, 2, 3) == (0, 0)
+
+
+def test_dk_and_dv_of_two_keys() -> None:
+    dk, dv = flash_dkdv(*_by_hand(), False, 1.0)
+    torch.testing.assert_close(dk, _head([-0.75], [0.75]))
+    torch.testing.assert_close(dv, _head([0.75], [0.25]))
+
+
+def test_dq_of_one_query() -> None:
+    expected = -0.75 * _head([3.0]).log()
+    torch.testing.assert_close(flash_dq(*_by_hand(), False, 1.0), expected)
+
+
+def test_all_three_from_the_output() -> None:
+    q, k, v, do, lse, _ = _by_hand()
+    dq, dk, dv = flash_attention_backward(q, k, v, _head([5.0]), lse, do, scale=1.0)
+    torch.testing.assert_close(dq, -0.75 * _head([3.0]).log())
+    torch.testing.assert_close(dk, _head([-0.75], [0.75]))
+    torch.testing.assert_close(dv, _head([0.75], [0.25]))
+
+
+if __name__ == "__main__":
+    from harness import main
+
+    main(__file__)
