@@ -398,8 +398,8 @@ def flash_dkdv(
           ``_through_tma`` and ``describe`` allow it, q and do are read through descriptors.
         - With each of ``_dkdv_config``'s tiles the kernel compiles within the chip's shared memory,
           for sm_90 and sm_80. For dims that are multiples of 16 it spills no registers (but for
-          float32 of more than 128 elements). For 16-bit types the products are computed by tensor cores, up to 128 elements
-          by wgmma on sm_90.
+          float32 of more than 128 elements). For 16-bit types the products are computed by tensor
+          cores, up to 128 elements by wgmma on sm_90.
 
     Args:
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. Sizes may be
