@@ -15,7 +15,7 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson book stubs verify doctor test-all xray bench mutate next hint solution reset restore progress report update watch image shell lint
+.PHONY: help existing-environment setup triton pytorch autodiff mine lesson book stubs verify doctor test-all xray bench grade mutate next hint solution reset restore progress report update watch image shell lint
 
 help: ## this list
 	@$(or $(PYTHON),python3) -m harness.screen.help $(firstword $(MAKEFILE_LIST))
@@ -26,7 +26,7 @@ triton pytorch autodiff: $(READY) ## DAY=7 [EX= V=1 DEBUG=1 IMPL= PRIOR= SEED= D
 mine: $(READY) ## [TRACK= V=1]: grade every day that you have started
 	@$(HARNESS) $@
 
-lesson: $(READY) ## TRACK= DAY=: the day's lesson in the terminal
+lesson: $(READY) ## TRACK= DAY= [OPEN=1]: the day's lesson in the terminal, or in a browser
 	@$(HARNESS) $@
 
 book: $(READY) ## [SERVE=1 OPEN=1 TO= FORMAT=epub]: all lessons and days as a site
@@ -75,6 +75,9 @@ bench: $(READY) ## [TRACK= DAY= AGAINST= QUICK=1 COMPARE=a,b]: times beside the 
 	@$(HARNESS) $@
 
 mutate: $(READY) ## [TRACK= DAY= EX= JOBS= HOUSE=]: test the tests: which small change does none notice?
+	@$(HARNESS) $@
+
+grade: $(READY) ## SUBMISSIONS= [OUT= DAYS= WEIGHTS= ENGINE=ray]: a class's gradebook
 	@$(HARNESS) $@
 
 stubs: $(READY) ## [CHECK=1]: write the stubs from the references, or compare only

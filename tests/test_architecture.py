@@ -15,6 +15,7 @@ from harness.curriculum import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "__main__"),
     ("cli",),
+    ("grade",),
     ("watch", "report", "verify", "mutate", "update", "book"),
     ("run", "bench", "screen", "progress", "figures"),
     ("grading", "benching"),

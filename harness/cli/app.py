@@ -90,12 +90,18 @@ def mine(
 
 
 @app.command()
-def lesson(track: Track = "", day: OneDay = "") -> None:
+def lesson(
+    track: Track = "",
+    day: OneDay = "",
+    open_it: Annotated[
+        bool, Option("--open", envvar="OPEN", help="its page of the book, in a browser")
+    ] = False,
+) -> None:
     """Show a day's lesson in the terminal."""
     need_day("lesson", track, day)
     from harness.cli.lesson import show_lesson
 
-    raise Exit(show_lesson(track, day))
+    raise Exit(show_lesson(track, day, open_it))
 
 
 @app.command()
@@ -315,6 +321,40 @@ def report(
     from harness.cli.report import write_report
 
     raise Exit(write_report(to, xray, as_json))
+
+
+@app.command(name="grade")
+def grade_class(
+    submissions: Annotated[
+        str, Option(envvar="SUBMISSIONS", help="folder that holds a folder, zip or tar a student")
+    ] = "",
+    out: Annotated[
+        str, Option(envvar="OUT", help="folder of the gradebook; SUBMISSIONS-grades without it")
+    ] = "",
+    engine: Annotated[str, Option(envvar="ENGINE", help="local, or ray")] = "local",
+    weights: Annotated[str, Option(envvar="WEIGHTS", help="TOML file of points")] = "",
+    days: Annotated[
+        str, Option(envvar="DAYS", help="triton/1,pytorch/3-5; what was handed in without it")
+    ] = "",
+    roster: Annotated[
+        str, Option(envvar="ROSTER", help="CSV file: what a platform knows the students by")
+    ] = "",
+    sandbox: Annotated[str, Option(envvar="SANDBOX", help="auto, required or off")] = "auto",
+    seed: Seed = "",
+    device: Device = "auto",
+    prior: Annotated[
+        str, Option(envvar="PRIOR", help="earlier days: auto (theirs) or solution")
+    ] = "auto",
+    jobs: Annotated[str, Option(envvar="JOBS", help="days at a time; one a core")] = "",
+    as_json: Json = False,
+) -> None:
+    """Grade a whole class that nobody has read: a gradebook of a folder of submissions."""
+    from harness.grade.command import Options, grade_class
+
+    options = Options(
+        submissions, out, engine, weights, days, roster, sandbox, seed, device, prior, jobs, as_json
+    )
+    raise Exit(grade_class(options))
 
 
 @app.command()

@@ -19,8 +19,13 @@ from harness.run.tree import die_with_parent, end_children, keep_orphans
 def keep(request: Request, descriptor: int) -> int:
     """→ the exit status of the fork, or minus the signal that ended it."""
     keep_orphans()
+    signal.signal(
+        signal.SIGTERM, _end_all
+    )  # else what graded code started outlives a killed harness
+    die_with_parent(signal.SIGTERM)
     pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with_parent()
         from harness.grading.child import grade
 
@@ -38,6 +43,11 @@ def keep(request: Request, descriptor: int) -> int:
         signal.signal(number, signal.SIG_IGN)
     end_children()
     return os.waitstatus_to_exitcode(status)
+
+
+def _end_all(number: int, frame: FrameType | None) -> None:
+    end_children()
+    _end_like(-number)
 
 
 def _end_like(status: int) -> None:

@@ -122,6 +122,11 @@ class Sandboxed:
         if key not in self._tests:
             request = Request(day.track, day.number, SOLUTION, SOLUTION, device=device)
             result = run(request, Cold())
+            if not result.passed:
+                problem = (
+                    result.problems[0].message if result.problems else "some of its tests fail"
+                )
+                raise RuntimeError(f"the reference of {day.key} cannot be graded here: {problem}")
             self._tests[key] = frozenset((test.name, test.exercise) for test in result.tests)
         return self._tests[key]
 

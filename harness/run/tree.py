@@ -76,11 +76,11 @@ def keep_orphans() -> None:
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 
 
-def die_with_parent() -> None:
-    """Linux ends this process when the one that started it is gone, however it went."""
+def die_with_parent(by: int = 0) -> None:
+    """Linux sends this process a signal (SIGKILL) when the one that started it is gone."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, by or signal.SIGKILL)
 
 
 def end_children(but: int = 0) -> None:

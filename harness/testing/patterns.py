@@ -595,7 +595,7 @@ def _imprecise(case: _Case) -> Pattern | None:
             return Pattern(
                 "precision", f"the values are those of {name}: where do they lose their digits?"
             )
-    for name, _, typical in _SHORT:
+    for _, _, typical in _SHORT:
         if (
             even
             and typical / 2.8 < level < typical * 2.8
@@ -603,9 +603,9 @@ def _imprecise(case: _Case) -> Pattern | None:
         ):
             return Pattern(
                 "precision",
-                f"the errors are everywhere, of both signs, and have the size of {name} rounding "
-                f"(about 1 in {_round_to_one_digit(1 / level)}): does a step work in less "
-                "than the full precision?",
+                "the errors are everywhere, of both signs, and small "
+                f"(about 1 in {_round_to_one_digit(1 / level)}), as rounding to bfloat16, float16 "
+                "or TF32 on the way makes them: does a step work in less than the full precision?",
             )
     return None
 

@@ -149,7 +149,7 @@ def scores_max(q: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. queries is a
             multiple of BLOCK_M, dim is 16, 32, 64 or 128.
         k: (batch, kv_heads, keys, dim) of any strides and q's dtype; keys is a positive multiple of
-            BLOCK_N, and heads one of kv_heads: as on day 27, neighbours share a head of k.
+            BLOCK_N, and heads a multiple of kv_heads: neighbours share a head of k.
         scale: any finite number, also a negative one.
 
     Returns:
@@ -218,7 +218,7 @@ def flash_forward_tile(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tor
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. queries is a
             multiple of BLOCK_M, dim is 16, 32, 64 or 128.
         k, v: (batch, kv_heads, keys, dim) of any strides and q's dtype; keys is a positive multiple
-            of BLOCK_N, and heads one of kv_heads.
+            of BLOCK_N, and heads a multiple of kv_heads.
 
     Returns:
         A new contiguous tensor of q's shape and dtype.
@@ -277,7 +277,7 @@ def flash_forward(
 
     Queries and keys may differ in number, the last tile of each may be partly empty, and dim may be
     anything from 1 to 128: a tile is then padded to ``_config``'s BLOCK_D. Without any key the
-    output is 0.
+    output is 0, which is the kernel's to store.
 
     Limits: one launch with a grid of one axis, of one program for each tile of ``_config``'s
     BLOCK_M queries; no memory but the result's. Compiled for sm_90 it may not spill registers, and

@@ -155,6 +155,7 @@ def test_max_of_scores_below_zero(rng):
     q, k = rng.uniform(1, 1, 32, 16, low=1.0, high=2.0), rng.uniform(1, 1, 64, 16, low=-2, high=-1)
     check_max(q, k, 1.0)
     check_max(100 * q, k, 5.0)
+    check_max(1e5 * q, k, 1e6)  # below every finite number that may stand for "nothing yet"
 
 
 @exercise("scores_max")
@@ -242,6 +243,22 @@ def test_tile_with_large_scores(rng):
     check_output(day30.flash_forward_tile, q, -k, v, name="result of scores near -10,000")
     k[..., 20:70, 0] = -200.0  # tiles of one sign and of both
     check_output(day30.flash_forward_tile, q, k, v, name="result of scores near +-10,000")
+
+
+def far_below(rng, queries, keys, dim):
+    """Scores of -2e9 for the first key and -4e9 for the others, all of them exact."""
+    q = torch.zeros(1, 1, queries, dim, device=rng.device)
+    k = torch.zeros(1, 1, keys, dim, device=rng.device)
+    q[..., 0], k[..., 0] = 1.0, 2.0
+    k[:, :, 0, 0] = 1.0
+    return q, k, rng.normal(1, 1, keys, dim)
+
+
+@exercise("flash_forward_tile", ban=BAN)
+def test_tile_with_scores_below_what_may_stand_for_nothing(rng):
+    q, k, v = far_below(rng, 32, 64, 16)
+    out = day30.flash_forward_tile(-8e9 * q, k, v)  # the scale is 1 / 4
+    close(out, v[:, :, :1].expand_as(out), name="result of scores of -2e9 and -4e9")
 
 
 @exercise("flash_forward_tile", ban=BAN)
@@ -341,6 +358,15 @@ def test_flash_when_all_scores_are_below_zero(rng):
     q, k = q.abs() + 1, -k.abs() - 1
     check_output(day30.flash_forward, q, k, v)
     check_output(day30.flash_forward, 10 * q, k, v, 10.0)
+
+
+@exercise("flash_forward", ban=BAN)
+@pytest.mark.parametrize("keys", [2, 40])
+def test_flash_with_scores_below_what_may_stand_for_nothing(keys, rng):
+    """-1e9 is no -inf: a key that does not exist, or none so far, would outweigh these."""
+    q, k, v = far_below(rng, 3, keys, 16)
+    out = day30.flash_forward(q, k, v, -2e9)
+    close(out, v[:, :, :1].expand_as(out), name="result of scores of -2e9 and -4e9")
 
 
 @exercise("flash_forward", ban=BAN)
