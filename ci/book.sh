@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the book and looks at it as a reader's browser does: links, HTML, weight, accessibility,
-# narrow and wide, light and dark.
+# narrow and wide, light and dark. Runs the notebooks for Colab.
 #
 #   ci/book.sh        the book is in .harness/book afterwards
 #
@@ -26,5 +26,6 @@ install_chromium() {
 
 "$python" -m pip install -q --disable-pip-version-check -r ci/book/requirements.txt
 make book
+PYTHONPATH=. "$python" ci/book/notebooks.py
 find_chromium >/dev/null || install_chromium || true
-"$python" ci/book/check.py .harness/book
+PYTHONPATH=. "$python" ci/book/check.py .harness/book

@@ -4,6 +4,8 @@
 - every link inside the book has its target
 - in Chromium, at 390 and 1280 pixels, light and dark: no message on the console, no page that is
   wider than the screen, and no violation that axe finds
+- stepped figures go forward and back by their buttons and by the arrow keys, and show one step;
+  without scripts, the first and the last; sliders say what the days' references compute
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import math
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
@@ -23,7 +27,9 @@ from xml.etree.ElementTree import Element
 
 import html5lib
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from harness.figures import reference
 
 WEIGHT = 500_000
 LOADING = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -31,9 +37,10 @@ NO_LOAD = {"search", "next", "prev", "index", "canonical", "alternate"}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 IN_BROWSER = (
     "index", "search", "glossary", "triton/index", "triton/week2", "triton/day01", "triton/day13",
-    "pytorch/day01", "pytorch/day22", "autodiff/day01", "autodiff/day12", "autodiff/day24",
+    "triton/day19", "pytorch/day01", "pytorch/day22", "pytorch/day28", "autodiff/day01",
+    "autodiff/day12", "autodiff/day24",
 )  # fmt: skip
-"""A page of each kind, and days with formulas, tables, pictures, and much code."""
+"""A page of each kind, and days with formulas, tables, pictures, sliders, and much code."""
 
 
 def main(folder: Path) -> int:
@@ -116,7 +123,22 @@ def in_browser(folder: Path, pages: list[Path]) -> list[str]:
             for scheme in ("light", "dark"):
                 seen = look(browser, address, folder, pages, width, scheme)
                 found += [f"{page} at {width} pixels, {scheme}: {what}" for page, what in seen]
+        found += without_scripts(browser, address, folder, pages)
         browser.close()
+    return found
+
+
+def without_scripts(browser: Browser, address: str, folder: Path, pages: list[Path]) -> list[str]:
+    """What a stepped figure shows then: its first and its last step."""
+    found = []
+    page = browser.new_context(java_script_enabled=False).new_page()
+    for path in pages:
+        name = str(path.relative_to(folder))
+        page.goto(urljoin(address, name))
+        for figure in page.locator("figure.steps").all():
+            shown = [step.is_visible() for step in figure.locator("g.step").all()]
+            if shown != [i in (0, len(shown) - 1) for i in range(len(shown))]:
+                found.append(f"{name}: without scripts a figure shows {shown}")
     return found
 
 
@@ -141,6 +163,8 @@ def look(
         page.goto(urljoin(address, name), wait_until="networkidle")
         yield from ((name, message) for message in messages)
         messages.clear()
+        yield from ((name, what) for what in stepped(page))
+        yield from ((name, what) for what in slid(page))
         wide = page.evaluate("document.documentElement.scrollWidth")
         if wide > width:
             yield name, f"it is {wide} pixels wide"
@@ -148,6 +172,87 @@ def look(
             where = violation["nodes"][0]["html"][:100]
             yield name, f"axe: {violation['id']}: {violation['help']}: {where}"
     context.close()
+
+
+def stepped(page: Page) -> Iterator[str]:
+    """Walks each stepped figure of a page to its end, by mouse and by keyboard."""
+    for figure in page.locator("figure.stepped").all():
+        steps = figure.locator("g.step")
+        about = figure.get_attribute("aria-label")
+
+        def shown(figure: Locator = figure) -> tuple[str, int]:
+            seen = figure.locator('g.step[display="inline"]').count()
+            return figure.locator(".bar span").inner_text(), seen
+
+        back, forward = figure.locator("button").all()
+        for now in range(1, steps.count() + 1):
+            if shown() != (f"Step {now} of {steps.count()}", 1):
+                yield f"{about}: {shown()} at step {now}"
+            if not figure.locator("figcaption").inner_text().strip():
+                yield f"{about}: step {now} has no caption"
+            if now % 2 and now < steps.count():
+                forward.click()
+            else:
+                forward.press("ArrowRight")
+        for _ in range(steps.count()):
+            back.press("ArrowLeft")
+        if shown()[0] != f"Step 1 of {steps.count()}":
+            yield f"{about}: the arrows do not go back: {shown()}"
+
+
+def slid(page: Page) -> Iterator[str]:
+    """Moves the sliders by keyboard, and compares what they say with the references."""
+    for place in page.locator("[data-sliders]").all():
+        sliders = place.locator("input")
+        for keys in (("Home", "End", "ArrowLeft"), ("End", "Home", "ArrowRight")):
+            for i, key in enumerate(keys):
+                sliders.nth(i).press(key)
+            values = [
+                int(place.locator("output").nth(i).inner_text().replace(",", ""))
+                for i in range(sliders.count())
+            ]
+            said = place.locator("figcaption").inner_text()
+            for due in EXPECTED[place.get_attribute("data-sliders") or ""](*values):
+                if due not in said:
+                    yield f"sliders at {values} say {said!r}, without {due!r}"
+
+
+def of_roofline(m: int, n: int, side: int) -> list[str]:
+    day19 = reference("triton", 19)
+    flops, moved = 2 * m * n * n, 2 * (2 * m * n + n * n)
+    seconds, _ = day19.roofline(flops, moved, day19.H200)
+    return [
+        f"{math.ceil(m / side):,} x {math.ceil(n / side):,}",
+        f"{short(flops / moved)} FLOPs a byte: at most {short(flops / seconds / 1e12)} TFLOP/s.",
+    ]
+
+
+def of_caches(tokens: int, heads: int, grouped: int) -> list[str]:
+    kv_heads = min(heads, grouped)
+    sizes = reference("pytorch", 24).compare_caches(
+        tokens, layers=32, heads=heads, kv_heads=kv_heads, head_dim=128, window=tokens
+    )
+    kind = reference("pytorch", 28).LatentCache
+    latent = 32 * kind(1, tokens, 512, 64, dtype=sixteen_bits(), device="meta").nbytes
+    named = {"MHA": sizes["multi-head"], f"GQA, {kv_heads}": sizes["grouped"]}
+    named |= {"MQA": sizes["multi-query"], "MLA": latent}
+    return [f"{name}: {short(size / 2**20)} MiB" for name, size in named.items()]
+
+
+def sixteen_bits() -> Any:
+    import torch
+
+    return torch.bfloat16
+
+
+def short(value: float) -> str:
+    """As the script writes it: three digits, or whole from 1,000 on."""
+    digits = max(0, 2 - math.floor(math.log10(value)))
+    rounded = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{rounded:,}".rstrip("0").rstrip(".") if digits else f"{rounded:,}"
+
+
+EXPECTED = {"roofline": of_roofline, "caches": of_caches}
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ html_math_renderer = "mathml"
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_js_files = [("steps.js", {"defer": "defer"})]
 html_favicon = "static/favicon.svg"
 html_use_index = False
 html_copy_source = False

@@ -54,6 +54,44 @@ def displayed_formula(writer: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+SLIDERS = {"day19_roofline.svg": "roofline", "day28_forms.svg": "caches"}
+"""Pictures below which the page has sliders of static/sliders.js."""
+
+
+def put_sliders_below(app: Sphinx, document: nodes.document, page: str) -> None:
+    if app.builder.name != "html":
+        return
+    for image in list(document.findall(nodes.image)):
+        if kind := SLIDERS.get(Path(image["uri"]).name):
+            script = f"{'../' * page.count('/')}_static/sliders.js"
+            place = f'<div data-sliders="{kind}"></div>\n<script defer src="{script}"></script>'
+            paragraph = image.parent
+            after = nodes.raw("", place, format="html")
+            paragraph.parent.insert(paragraph.parent.index(paragraph) + 1, after)
+
+
+def put_steps_into_the_page(app: Sphinx, document: nodes.document, page: str) -> None:
+    """A stepped figure stands in the page itself, where the script and the theme reach it."""
+    if app.builder.name != "html":
+        return
+    for image in list(document.findall(nodes.image)):
+        path = Path(app.srcdir) / image["uri"]
+        if path.suffix != ".svg" or not path.exists():
+            continue
+        drawn = path.read_text(encoding="utf-8")
+        if 'class="steps"' in drawn:
+            figure = nodes.raw("", stepped(drawn, image["alt"]), format="html")
+            image.parent.replace_self(figure)
+
+
+def stepped(drawn: str, about: str) -> str:
+    """The figure without what makes it a file of its own: the style, the white ground, its size."""
+    inside = re.sub(r"<style>.*?</style>\n|<rect class=\"ground\".*?/>\n", "", drawn)
+    inside = inside.replace(' xmlns="http://www.w3.org/2000/svg" class="steps"', "", 1)
+    inside = re.sub(r' width="\d+"', "", inside, count=1)
+    return f'<figure class="steps" role="group" aria-label="{escape(about)}">\n{inside}</figure>'
+
+
 ACCESSIBLE = {
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="The book">',
     '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="This page">',
@@ -64,7 +102,15 @@ ACCESSIBLE = {
 }
 
 
-_HEADED_BY_A_FORMULA = re.compile(r'<th class="head">(<p><math alttext="([^"]*)")')
+_HEADED_BY_A_FORMULA = re.compile(r'<th class="head">(<p><math )(alttext="([^"]*)")')
+_BACK_TO_TOP = re.compile(r'(<a href="#" class="back-to-top.*?</a>)', re.DOTALL)
+
+
+def leave_code_out_of_the_search(app: Sphinx, document: nodes.document, page: str) -> None:
+    """Code has few words that the prose lacks, and would make most of what a search loads."""
+    for kind in (nodes.literal_block, nodes.raw):
+        for node in document.findall(kind):
+            node["classes"].append("no-search")
 
 
 def make_accessible(app: Sphinx, error: Exception | None) -> None:
@@ -74,12 +120,17 @@ def make_accessible(app: Sphinx, error: Exception | None) -> None:
         page = path.read_text(encoding="utf-8")
         for found, better in ACCESSIBLE.items():
             page = page.replace(found, better)
-        page = _HEADED_BY_A_FORMULA.sub(r'<th aria-label="\2" class="head">\1', page)
+        words = r'<th class="head"><span class="aloud">\3</span>\1aria-hidden="true" \2'
+        page = _HEADED_BY_A_FORMULA.sub(words, page)
+        page = _BACK_TO_TOP.sub(r'<nav aria-label="Back to top">\1</nav>', page)
         path.write_text(page, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("details", Details)
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
+    app.connect("doctree-resolved", put_sliders_below)
+    app.connect("doctree-resolved", put_steps_into_the_page)
+    app.connect("doctree-resolved", leave_code_out_of_the_search)
     app.connect("build-finished", make_accessible)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

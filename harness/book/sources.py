@@ -31,7 +31,7 @@ def write_sources(tracks: list[Track], to: Path, repository: str = "") -> None:
     """
     pages = {"index.md": first_page(tracks, repository), "glossary.md": glossary()}
     for track in tracks:
-        pages[f"{track.name}/index.md"] = track_page(track)
+        pages[f"{track.name}/index.md"] = track_page(track, repository)
         for week in weeks_of(track):
             pages[f"{track.name}/week{week.number}.md"] = week_page(week)
         for day in written(track):
@@ -61,11 +61,21 @@ def glossary() -> str:
     return (HERE / "glossary.md").read_text(encoding="utf-8")
 
 
-def track_page(track: Track) -> str:
+def colab(track: str, repository: str) -> str:
+    """The address that opens the track's notebook."""
+    return (
+        f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{track}.ipynb"
+    )
+
+
+def track_page(track: Track, repository: str = "") -> str:
     """What the track is about, and its weeks."""
     readme = (track.folder / "README.md").read_text(encoding="utf-8")
     heading, _, rest = readme.partition("\n")
     lines = [heading, "", rest.strip().partition("\n\n|")[0].strip(), ""]
+    if repository:
+        link = f"[a notebook for Colab]({colab(track.name, repository)})"
+        lines += [f"Without a GPU of your own: {link} grades your answers on a free one.", ""]
     entries = []
     for week in weeks_of(track):
         days = ", ".join(f"[{day.title}]({day.name}.md)" for day in week.days)
@@ -132,6 +142,7 @@ def at_a_glance(day: Day, track: Track, repository: str) -> str:
     files = f"[exercise file](files/{day.name}.py) · [tests](files/{day.tests.name})"
     if repository:
         files += f" · [open in Codespaces](https://codespaces.new/{repository})"
+        files += f" · [open in Colab]({colab(day.track, repository)})"
     lines = [f"**Time** {day.doc.time}", f"**Needs** {day.doc.prerequisites}", f"**Files** {files}"]
     goals = "\n".join(f"- {goal}" for goal in day.doc.objectives)
     return (

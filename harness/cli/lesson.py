@@ -1,4 +1,4 @@
-"""Shows a lesson in the terminal."""
+"""Shows a lesson in the terminal, or its page of the book."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import os
 import re
 import sys
+import webbrowser
 from pathlib import Path
 
-from harness.curriculum import find_day
+from harness.curriculum import Day, find_day
 from harness.screen.pager import columns, page
 from harness.usage import Usage
 
@@ -17,10 +18,12 @@ READABLE = 80
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
-def show_lesson(track: str, number: str) -> int:
+def show_lesson(track: str, number: str, open_it: bool = False) -> int:
     day = find_day(track, number)
     if not day.lesson.exists():
         raise Usage(f"{day.track} day {day.number} has no lesson yet: {day.lesson} is missing.")
+    if open_it:
+        return open_page(day)
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -38,6 +41,21 @@ def show_lesson(track: str, number: str) -> int:
     with console.capture() as text:
         console.print(Markdown(lesson, code_theme="ansi_dark"))
     page(text.get())
+    return 0
+
+
+def open_page(day: Day) -> int:
+    """Open the day's page of the book in a browser. Where the book is missing, or older than the
+    lesson, it is built first."""
+    from harness.book.command import SITE, make_book
+
+    page = SITE / day.track / f"{day.name}.html"
+    if not page.exists() or page.stat().st_mtime < day.lesson.stat().st_mtime:
+        print("Building the book …", flush=True)
+        if wrong := make_book("", "html", "", open_it=False, serve=False):
+            return wrong
+    if not webbrowser.open(page.as_uri()):
+        print(f"No browser could be started. The page: {page}")
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.book.notebooks import path_of, text_of
 from harness.book.proofs import proofs_of
 from harness.book.sources import (
     code_of,
@@ -103,10 +104,19 @@ def test_the_first_page_says_how_to_begin() -> None:
         assert f"({track}/day01.md)" in text
 
 
-def test_links_to_codespaces_need_a_repository() -> None:
+def test_links_to_codespaces_and_colab_need_a_repository() -> None:
     day, track = find_day("triton", 1), find_track("triton")
-    assert "codespaces" not in day_page(day, track, "")
+    notebook = "https://colab.research.google.com/github/somebody/course/blob/main/notebooks/triton"
+    for text in (day_page(day, track, ""), track_page(track)):
+        assert "codespaces" not in text and "colab" not in text
     assert "https://codespaces.new/somebody/course" in day_page(day, track, "somebody/course")
+    assert f"{notebook}.ipynb" in day_page(day, track, "somebody/course")
+    assert f"{notebook}.ipynb" in track_page(track, "somebody/course")
+
+
+def test_the_notebooks_are_what_is_written() -> None:
+    for track in find_tracks():
+        assert path_of(track).read_text() == text_of(track), "python -m harness.book.notebooks"
 
 
 def test_all_files_are_there(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ NAMES = frozenset(
     # makers, languages and libraries; models; chips; units; conferences; papers' own names
     """NVIDIA JAX CUTLASS LLVM BLAS IEEE RTX BERT BLOOM MPT GLM RWKV CLIP UK KB MB GB TB KHZ MHZ GHZ
     EX DAY LLaMA GFLOP KV V1 NTK FX GEMM MAML GAN CG XOR DAG IO DOT OK XL
+    JSON KL PPO GRPO DAPO GSM8K TRL
     ALL BLOCK BLOCKS ROWS COLUMNS TILE LOW
     """.upper().split()
 )
