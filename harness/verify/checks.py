@@ -25,6 +25,9 @@ from harness.verify.figures import check_figures
 DAY_SECONDS = 10.0
 TRAINING_SECONDS = 20.0
 """CPU seconds that a day's tests may use; the second where a test declares more than 20 s."""
+AGAIN = 2
+"""How often tests that used more than that are run again: two processes on one core's two threads
+take each other's time, and it counts as theirs."""
 CROWDED = (5.0, 20.0, 60.0)
 """Seconds after which a test is tried again that found the GPU's memory taken: the other workers
 that share the card hold much of it for seconds at a time."""
@@ -43,7 +46,25 @@ def check_reference(day: Day, launcher: Launcher, seed: int, device: str = "auto
         later = {test.name: test for test in again.tests}
         for exercise in result.exercises:
             exercise.tests = [later.get(test.name, test) for test in exercise.tests]
+    limit = time_limit(day)
+    for _ in range(AGAIN):
+        if result.device.get("kind") != "cpu" or not limit < used_by(result) < 2 * limit:
+            break
+        again = _run(day, launcher, SOLUTION, seed, device)
+        if used_by(again) < used_by(result):  # what another one took is nobody's fault
+            result = again if again.passed else result
     return reference_findings(day, result)
+
+
+def used_by(result: DayResult) -> float:
+    """CPU seconds of all exercises."""
+    return sum(e.measures.get("cpu_seconds", 0.0) for e in result.exercises)
+
+
+def time_limit(day: Day) -> float:
+    """How many of them the day's tests may use."""
+    slow = re.search(r"seconds=([3-9]\d|\d{3,})", _text(day.tests))
+    return TRAINING_SECONDS if slow else DAY_SECONDS
 
 
 def _found_no_memory(test: TestResult) -> bool:
@@ -61,9 +82,7 @@ def reference_findings(day: Day, result: DayResult) -> list[str]:
             found.append(f"{exercise.name}: the reference fails {test.name}: {why}")
         if exercise.status == "skipped":
             found.append(f"every test of {exercise.name} is skipped: nothing proves it here")
-    used = sum(e.measures.get("cpu_seconds", 0.0) for e in result.exercises)
-    slow = re.search(r"seconds=([3-9]\d|\d{3,})", _text(day.tests))
-    limit = TRAINING_SECONDS if slow else DAY_SECONDS
+    used, limit = used_by(result), time_limit(day)
     if result.device.get("kind") == "cpu" and used > limit:
         found.append(f"the tests use {used:.1f} s of CPU time: at most {limit:.0f} s are allowed")
     return found

@@ -159,6 +159,40 @@ def test_the_reference_is_what_is_graded(day: Day, runs: Any) -> None:
     assert (request.track, request.day, request.prior) == ("autodiff", 1, "auto")
 
 
+def timed(seconds: float, kind: str = "cpu", test: TestResult = PASSED) -> DayResult:
+    one = result(test, status="passed" if test is PASSED else "wrong", kind=kind)
+    one.exercises[0].measures["cpu_seconds"] = seconds
+    return one
+
+
+def test_a_reference_that_took_too_long_is_timed_again(day: Day, runs: Any) -> None:
+    asked = runs(timed(11.0), timed(9.9))
+    assert checks.check_reference(day, Launcher(), 3, "cpu") == []  # type: ignore[arg-type]
+    assert len(asked) == 2 and asked[0][1] == asked[1][1]
+    asked = runs(timed(11.0), timed(10.5), timed(12.0))
+    (found,) = checks.check_reference(day, Launcher(), 3, "cpu")  # type: ignore[arg-type]
+    assert found == "the tests use 10.5 s of CPU time: at most 10 s are allowed"
+    assert len(asked) == 3
+
+
+def test_one_that_is_far_too_slow_or_on_a_gpu_is_timed_once(day: Day, runs: Any) -> None:
+    asked = runs(timed(20.0))
+    assert checks.check_reference(day, Launcher(), 3, "cpu")  # type: ignore[arg-type]
+    assert len(asked) == 1
+    asked = runs(timed(11.0, kind="cuda"))
+    assert checks.check_reference(day, Launcher(), 3, "auto") == []  # type: ignore[arg-type]
+    assert len(asked) == 1
+
+
+def test_a_failure_is_not_timed_away(day: Day, runs: Any) -> None:
+    asked = runs(timed(11.0), timed(9.0, test=FAILED), timed(9.5))
+    assert checks.check_reference(day, Launcher(), 3, "cpu") == []  # type: ignore[arg-type]
+    assert len(asked) == 3
+    runs(timed(11.0, test=FAILED), timed(9.0, test=FAILED), timed(9.0, test=FAILED))
+    found = checks.check_reference(day, Launcher(), 3, "cpu")  # type: ignore[arg-type]
+    assert any("the reference fails test_b" in sentence for sentence in found)
+
+
 def bugs(day: Day) -> list[str]:
     return checks.check_bugs(day, Launcher(), 5, "auto")  # type: ignore[arg-type]
 
