@@ -110,7 +110,9 @@ def leave_code_out_of_the_search(app: Sphinx, document: nodes.document, page: st
     """Code has few words that the prose lacks, and would make most of what a search loads."""
     for kind in (nodes.literal_block, nodes.raw):
         for node in document.findall(kind):
-            node["classes"].append("no-search")
+            # A raw node with a class gets a <div> around it: not one half of <details>.
+            if "details>" not in node.astext()[:10]:
+                node["classes"].append("no-search")
 
 
 def make_accessible(app: Sphinx, error: Exception | None) -> None:
