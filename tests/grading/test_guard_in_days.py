@@ -67,7 +67,10 @@ for _name in NAMES:
 
 
 COMPILED = ("test_attention_compiled[3]", "test_gpt_of_the_pytorch_track")
-"""Tests of day 35 in which torch.compile runs an answer: no mode of torch, so no guard, survives."""
+"""Tests of day 35 in which no guard is: torch.compile lets no mode of torch live, and the GPT's
+answer is called by the test's own machinery."""
+COMPUTES = ("FlashSelfAttention",)
+"""A module, whose projections torch may compute."""
 
 
 @pytest.fixture(scope="module")
@@ -100,4 +103,5 @@ def test_answers_are_guarded_inside_watch_and_outside(
     assert all(poisoned for _, _, poisoned, _ in calls), [c for c in calls if not c[2]]
     on_paper = re.search(r"ALLOW = \([^)]*\badd\b", day.tests.read_text(encoding="utf-8"))
     if not on_paper:  # else torch may compute
-        assert all(refused for *_, refused in calls), [c for c in calls if not c[3]]
+        bare = [c for c in calls if not c[3] and c[0] not in COMPUTES]
+        assert not bare, bare
