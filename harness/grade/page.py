@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 
 from harness.curriculum import Day
@@ -11,8 +9,8 @@ from harness.grade.book import DayGrade, ExerciseGrade, Gradebook, Student
 from harness.grade.formats import number
 from harness.grade.similar import Likeness, Pair, Span
 from harness.measure.units import bytes_text, seconds_text
-from harness.report.html import Html, folded, join, paragraph, raw, section, table, tag
-from harness.report.page import STYLE
+from harness.report.html import Html, folded, join, paragraph, section, table, tag
+from harness.report.page import document
 
 MORE_STYLE = """
 .beside { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .5rem; }
@@ -27,18 +25,6 @@ Sources = Mapping[tuple[str, str, int], str]
 
 def page(book: Gradebook, alike: Mapping[str, Likeness], sources: Sources, made: str) -> str:
     """The page; ``alike`` is by the day's key."""
-    style = raw("\n" + STYLE.read_text(encoding="utf-8") + MORE_STYLE)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("title", TITLE),
-        tag("style", style),
-    )
     main = tag(
         "main",
         _overview(book),
@@ -47,9 +33,7 @@ def page(book: Gradebook, alike: Mapping[str, Likeness], sources: Sources, made:
         _details(book),
         id="content",
     )
-    skip = tag("a", "To the content", class_="skip", href="#content")
-    body = tag("body", skip, _header(book, made), main)
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    return document(TITLE, _header(book, made), main, "", MORE_STYLE)
 
 
 def _header(book: Gradebook, made: str) -> Html:

@@ -39,18 +39,6 @@ def page(learner: Learner, target: Path, root: Path = ROOT, editor: bool = False
     def in_editor(file: Path) -> str:
         return (root / file.relative_to(ROOT)).as_uri().replace("file://", "vscode://file", 1)
 
-    style = raw("\n" + STYLE.read_text(encoding="utf-8"))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("title", TITLE),
-        tag("style", style),
-    )
     main = tag(
         "main",
         days(learner, link, in_editor if editor else None),
@@ -60,8 +48,25 @@ def page(learner: Learner, target: Path, root: Path = ROOT, editor: bool = False
         _unreadable(learner.unreadable),
         id="content",
     )
+    return document(TITLE, _header(learner), main, _footer(learner))
+
+
+def document(title: str, header: Html, main: Html, footer: Html | str, more_style: str = "") -> str:
+    """A page that fetches nothing and runs nothing: what it may do is told by its own policy."""
+    style = raw("\n" + STYLE.read_text(encoding="utf-8") + more_style)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name_="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", style),
+    )
     skip = tag("a", "To the content", class_="skip", href="#content")
-    body = tag("body", skip, _header(learner), main, _footer(learner))
+    body = tag("body", skip, header, main, footer)
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
