@@ -16,6 +16,7 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from harness.book.steps import stepped
 from harness.screen.formulas import plain
 
 
@@ -82,14 +83,6 @@ def put_steps_into_the_page(app: Sphinx, document: nodes.document, page: str) ->
         if 'class="steps"' in drawn:
             figure = nodes.raw("", stepped(drawn, image["alt"]), format="html")
             image.parent.replace_self(figure)
-
-
-def stepped(drawn: str, about: str) -> str:
-    """The figure without what makes it a file of its own: the style, the white ground, its size."""
-    inside = re.sub(r"<style>.*?</style>\n|<rect class=\"ground\".*?/>\n", "", drawn)
-    inside = inside.replace(' xmlns="http://www.w3.org/2000/svg" class="steps"', "", 1)
-    inside = re.sub(r' width="\d+"', "", inside, count=1)
-    return f'<figure class="steps" role="group" aria-label="{escape(about)}">\n{inside}</figure>'
 
 
 ACCESSIBLE = {

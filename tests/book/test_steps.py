@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.book.markup import stepped
 from harness.book.sources import weeks_of
+from harness.book.steps import stepped
 from harness.curriculum import find_tracks
 from harness.figures import KINDS, Stepped
 
