@@ -47,11 +47,11 @@ def test_at_least_limits_and_privileges_are_in_force() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        f"open({str(ROOT / 'README.md')!r})",
-        f"import os; os.listdir({str(ROOT / '.git')!r})",
-        f"open({str(ROOT / 'harness' / 'new.txt')!r}, 'w')",
+        "open('README.md')",
+        "import os; os.listdir('.git')",
+        "open('harness/new.txt', 'w')",
         "open('/etc/new.txt', 'w')",
-        f"import os; os.kill({os.getpid()}, 0)",
+        "import os; os.kill(os.getppid(), 0)",
     ],
 )
 def test_landlock(code: str, tmp_path: Path) -> None:
