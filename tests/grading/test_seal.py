@@ -41,7 +41,9 @@ def test_a_replaced_method(monkeypatch: pytest.MonkeyPatch) -> None:
 
     seal = Seal()
     monkeypatch.setattr(Events, "send", nothing)
-    assert seal.broken() == ["harness.grading.events.Events", "harness.grading.plugin.Events"]
+    broken = seal.broken()  # under each module's name for it, of those that are imported by now
+    assert "harness.grading.events.Events" in broken
+    assert {name.rpartition(".")[2] for name in broken} == {"Events"}
 
 
 def test_a_builtin_and_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
