@@ -60,8 +60,10 @@ def xray_day(
     )  # fmt: skip
     launches = [one for one in _launches(request) if one.kernel not in _kernels(day, stubs)]
     if sys.stderr.isatty():
-        print(f"compiling {len(launches)} kernel(s) for {', '.join(chips)} …", file=sys.stderr)
-    reports = xray(launches, chips)
+        reports = xray(launches, chips, note=_say_progress)
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    else:
+        reports = xray(launches, chips)
     if impl == LEARNER and not exercise and reports:  # for the page of make report
         keep_xray(ROOT, day.number, day.file, [one.to_json() for one in reports])
     if as_json:
@@ -75,12 +77,17 @@ def xray_day(
             lines += [as_text(largest), ""]
         kinds = len(launches)
         lines.append(
-            f"The largest launch of each kernel; {kinds} kind{'s' * (kinds > 1)} of launches were "
-            "compiled."
+            f"Of each kernel the launch with the largest tiles; {kinds} kind{'s' * (kinds > 1)} of "
+            "launches were compiled."
         )
         lines.append("V=1 shows all of each." if exercise else "EX=… shows more of one, V=1 all.")
         page("\n".join(lines))
     return 1 if not reports or any(report.refused for report in reports) else 0
+
+
+def _say_progress(done: int, total: int) -> None:
+    """Every kind of launch is compiled for every chip, which takes a while the first time."""
+    print(f"\r\x1b[Kcompiling … {done} of {total}", end="", file=sys.stderr, flush=True)
 
 
 def _launches(request: Request) -> list[RecordedLaunch]:
@@ -115,12 +122,12 @@ def _kernels(day: Day, names: list[str]) -> set[str]:
 
 
 def _largest(launches: list[RecordedLaunch], reports: list[KernelReport]) -> list[KernelReport]:
-    """Of each kernel and chip the report of the launch with most elements, in the file's order."""
+    """Of each kernel and chip the report of the launch with most work, in the file's order."""
     chips = len(reports) // len(launches)
-    found: dict[tuple[str, int, str], tuple[int, KernelReport]] = {}
+    found: dict[tuple[str, int, str], tuple[tuple[int, ...], KernelReport]] = {}
     for at, report in enumerate(reports):
         key = (report.file, report.line, report.chip)
-        elements = launches[at // chips].elements
-        if key not in found or elements > found[key][0]:
-            found[key] = elements, report
+        size = launches[at // chips].size()
+        if key not in found or size > found[key][0]:
+            found[key] = size, report
     return [found[key][1] for key in sorted(found)]

@@ -30,7 +30,7 @@ from harness.curriculum.errors import CurriculumError
 from harness.curriculum.source import (
     Comment,
     comments_of,
-    cut_hint,
+    cut_note,
     normalised,
     notes_of,
     split_lines,
@@ -106,10 +106,10 @@ def exercises_of(source: str, path: str | Path) -> tuple[Exercise, ...]:
     outside: dict[str, list[str]] = {}
     inside: dict[str, list[str]] = {}
     notes = notes_of(comments)
-    if cut := cut_hint(notes):
+    if cut := cut_note(notes):
         message = (
-            "this hint stops in the middle of a sentence, and the next line is a hint of its own: "
-            "begin a line that goes on with '#' alone, without HINT:"
+            f"this {cut.kind} stops in the middle of a sentence, and the next line is a note of "
+            f"its own: begin a line that goes on with '#' alone, without {cut.kind}:"
         )
         raise CurriculumError(path, cut.line, message)
     for note in notes:

@@ -165,11 +165,11 @@ def notes_of(comments: list[Comment]) -> list[Note]:
     return notes
 
 
-def cut_hint(notes: list[Note]) -> Note | None:
-    """The first hint that stops in the middle of a sentence, with another hint directly below: a
-    learner who asks for one hint would get half of it."""
+def cut_note(notes: list[Note]) -> Note | None:
+    """The first note that stops in the middle of a sentence, with another one of its kind directly
+    below: a learner who asks for one hint would get half of it."""
     for note, below in itertools.pairwise(notes):
-        both = note.kind == below.kind == "HINT" and below.line == note.end + 1
+        both = note.kind == below.kind and below.line == note.end + 1
         if both and not _SENTENCE_END.search(note.text):
             return note
     return None

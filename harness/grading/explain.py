@@ -110,6 +110,11 @@ def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) ->
                 "much faster than the input?"
             )
         return "wrong", text
+    if isinstance(error, OSError) and text.startswith("pytest: reading from stdin"):
+        return (
+            "error",
+            "nobody answers `input()` here: a function takes what it needs as arguments.",
+        )
     if isinstance(error, SystemExit):
         return "error", "called sys.exit(): a function returns or raises instead."
     if type(error).__name__ == "KernelError":
@@ -129,10 +134,13 @@ def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) ->
         return "error", "RecursionError: the calls are nested too deeply, or without end."
     if isinstance(error, FloatingPointError) and (met := raised.what_numpy_met(text)):
         return "error", met
+    if isinstance(error, ValueError) and (refusal := raised.what_may_not_be_written(text)):
+        return "error", refusal
     first = text.split("\n\n")[0]
     what = f"{type(error).__name__}: {first}" if first else type(error).__name__
     more = raised.stand_ins(first, tb, graded.day.tests)
-    return "error", f"{what}\n{more}" if more else what
+    stops = raised.where_a_test_stops(error.__traceback__ or tb, graded.day.tests)
+    return "error", "\n".join(filter(None, [what, stops, more]))
 
 
 def assertion_text(error: AssertionError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import linecache
 import re
 import traceback
 from collections import Counter
@@ -62,6 +63,16 @@ def what_numpy_met(text: str) -> str:
     )
 
 
+def what_may_not_be_written(text: str) -> str:
+    """Numpy's refusal to write into an array, in words; "" for another error."""
+    if not re.search(r"\b(array|destination|base|set) is read-only$", text):
+        return ""
+    return (
+        f"This writes into an array that is not to be changed (numpy: {text}): an argument of the "
+        "function, or a view of one, as np.broadcast_to gives. Work on a copy, or make a new array."
+    )
+
+
 def stand_ins(text: str, tb: TracebackType | None, tests: Path) -> str:
     """A sentence on each class of the test itself that an error's ``text`` speaks of."""
     own = {
@@ -75,6 +86,37 @@ def stand_ins(text: str, tb: TracebackType | None, tests: Path) -> str:
         f"`{name}` is a class of the test, which stands for what is passed in there."
         for name in dict.fromkeys(named)
     )
+
+
+def where_a_test_stops(tb: TracebackType | None, tests: Path) -> str:
+    """A sentence on an error that no answer raises: the test does, at what it was given, or a
+    function of the test that an answer calls."""
+    walked = list(traceback.walk_tb(tb))
+    mine = [frame.f_code.co_filename == str(tests) for frame, _ in walked]
+    if not mine or not mine[-1]:
+        return ""
+    statement = _statement(str(tests), walked[-1][1])
+    if not statement:
+        return ""
+    if all(mine[mine.index(True) :]):
+        return f"The test itself stops, at what your code gave it: `{statement}`"
+    return f"It comes from a function of the test, which is called here: `{statement}`"
+
+
+def _statement(file: str, line: int) -> str:
+    """The innermost statement at ``line`` in one line; of an assertion what it asserts, of a block
+    its first line."""
+    holding = [
+        node
+        for node in ast.walk(ast.parse("".join(linecache.getlines(file))))
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno)
+    ]
+    if not holding:
+        return ""
+    statement = max(holding, key=lambda node: (node.lineno, node.col_offset))
+    if isinstance(statement, ast.Assert):
+        return f"assert {ast.unparse(statement.test)}"
+    return ast.unparse(statement).split("\n")[0]
 
 
 def circle(tb: TracebackType | None, file: str) -> tuple[list[str], list[tuple[int, str]]]:

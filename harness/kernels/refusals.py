@@ -73,10 +73,9 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "`tl.dot` multiplies blocks with rows and columns; for one axis multiply and `tl.sum`.",
     ),
     (
-        r"unsupported AST node type: (?P<node>Break|Continue)",
-        "`{node}` does not exist in a kernel: every program runs the whole loop, with no "
-        "`break` and no `continue`. Compute the bound first, use `while` with a condition, "
-        "or mask.",
+        r"unsupported AST node type: (Break|Continue)",
+        "Every program runs a whole loop: there is no `break` and no `continue` in a kernel. "
+        "Compute the bound first, use `while` with a condition, or mask.",
     ),
     (
         r"Cannot have `return` statements inside `while` or `for`|return` statements inside",
@@ -155,9 +154,10 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         " this mask or value makes it larger. Is a `[:, None]` where `[None, :]` should be?",
     ),
     (
-        r"Unsupported ptr type (?P<type>\S+) in",
-        "This needs a pointer, and is {type}: was a number passed where a tensor belongs, "
-        "or was the argument's name forgotten?",
+        r"Unsupported ptr type (?P<type>.+?) in (?P<call>\S*)",
+        "This needs a pointer, and is {type}: was a number passed where a tensor belongs, was the "
+        "argument's name forgotten, or are the arguments in another order? The pointer is the "
+        "first.",
     ),
     (
         r"`other` cannot be provided without `mask`",
@@ -225,13 +225,37 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "`a < b < c` does not exist in a kernel: write `(a < b) & (b < c)`.",
     ),
     (
-        r"__setitem__ is not supported|Subscript_Store",
-        "A block's elements cannot be assigned: build the new block with tl.where.",
+        r"__setitem__ is not supported|Subscript_Store|does not support item assignment",
+        "A block's elements cannot be assigned: build the new block with tl.where. Memory is "
+        "written with `tl.store(pointer + offsets, values)`.",
     ),
     (
         r"unsupported tensor index: (?P<index>.+)|unsupported tensor index",
         "A block cannot be indexed like an array: `[:, None]` and `[None, :]` add an axis, "
-        "nothing else. Load what is needed, or pick it with tl.where and a sum.",
+        "nothing else. Load what is needed with `tl.load(pointer + offsets)`, or pick it with "
+        "tl.where and a sum.",
+    ),
+    (
+        r"Cannot evaluate f-string",
+        "An f-string has no place for a block or a number of the kernel: write a text, then what "
+        'to show, as in `print("x", x)`.',
+    ),
+    (
+        r"range'? object",
+        "`range` is for loops: the block 0, 1, …, BLOCK - 1 is `tl.arange(0, BLOCK)`.",
+    ),
+    (
+        r"has no len\(\)",
+        "There is no `len` in a kernel: a pointer is only an address, which knows no length, and "
+        "a block has the size that it was made with. Pass the number of elements as an argument.",
+    ),
+    (
+        r"(?P<call>\w+)\(\) missing \d+ required positional arguments?: (?P<names>'.+')",
+        "`{call}` is called without {names}.",
+    ),
+    (
+        r"program_id axis must be 0, 1, or 2 but got (?P<axis>.+)",
+        "A grid has the axes 0, 1 and 2: {axis} is none of them.",
     ),
     (
         r"constexpr_type' object has no attribute 'is_ptr'",
@@ -315,6 +339,10 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
 def explain(message: str, source: str = "") -> str:
     """A plain explanation of a compiler message about the line ``source``; empty if it is not one
     of the common ones."""
+    if told := _indexed(message, source):
+        return told
+    if told := _of_another_library(message, source):
+        return told
     for pattern, sentence in EXPLANATIONS:
         match = re.search(pattern, message)
         if match:
@@ -342,6 +370,83 @@ def diagnostic(text: str) -> tuple[int, str]:
     return (int(match[1]), match[2]) if match else (0, "")
 
 
+_OF_INDEXING = re.compile(
+    r"__setitem__ is not supported|unsupported tensor index|does not support item assignment|"
+    r"`_semantic` argument must be provided"
+)
+
+
+def _indexed(message: str, source: str) -> str:
+    """For ``p[i] = x`` and ``p[i]``, as one writes them of an array; the compiler says of the
+    second that a function without ``@triton.jit`` is called."""
+    if not _OF_INDEXING.search(message):
+        return ""
+    try:
+        (line,) = ast.parse(source.strip()).body
+    except (SyntaxError, ValueError):  # a part of a statement, or nothing
+        return ""
+    if "_semantic" in message and not all(map(_of_triton, ast.walk(line))):
+        return ""
+    found = [node for node in ast.walk(line) if isinstance(node, ast.Subscript)]
+    for node in found:
+        base, place = ast.unparse(node.value), _address(node)
+        if isinstance(node.ctx, ast.Store):
+            both = f" and `tl.load({place})` reads" if isinstance(line, ast.AugAssign) else ""
+            return (
+                f"`{ast.unparse(node)}` cannot be assigned: a kernel has no arrays. If `{base}` is "
+                f"a pointer, `tl.store({place}, value)` writes to memory{both}; of a block, build "
+                "a new one with tl.where."
+            )
+    for node in found:
+        base, place = ast.unparse(node.value), _address(node)
+        if not _adds_an_axis(node.slice):
+            return (
+                f"`{ast.unparse(node)}` means nothing: a kernel has no arrays, and only "
+                "`[:, None]` and `[None, :]`, which add an axis, exist. If "
+                f"`{base}` is a pointer, `{place}` is the address, and `tl.load({place})` reads "
+                "it; an element of a block is picked with tl.where and a sum."
+            )
+    return ""
+
+
+def _of_another_library(message: str, source: str) -> str:
+    """For ``torch.arange(...)`` in a kernel: the compiler speaks of a missing attribute."""
+    found = re.search(r"\b(torch|np|numpy|math)\.\w+(?=\()", source)
+    if not found or not re.search(r"has no attribute|is not defined|referenced", message):
+        return ""
+    return (
+        f"`{found[0]}` does not exist in a kernel, which is compiled for the GPU: it has the "
+        "functions of `tl` and those with @triton.jit."
+    )
+
+
+def _of_triton(node: ast.AST) -> bool:
+    """No call of a function that may be the learner's own."""
+    if not isinstance(node, ast.Call):
+        return True
+    if isinstance(node.func, ast.Name):
+        return node.func.id in ("range", "min", "max", "abs", "len", "float", "int")
+    return ast.unparse(node.func).startswith(("tl.", "triton.", "libdevice."))
+
+
+def _address(node: ast.Subscript) -> str:
+    """What takes the place of ``p[i]``: ``p + i``."""
+    index = ast.unparse(node.slice)
+    if ":" in index or isinstance(node.slice, ast.Tuple):
+        index = "offsets"
+    base = ast.unparse(node.value)
+    return base if index == "0" else f"{base} + {index}"
+
+
+def _adds_an_axis(index: ast.expr) -> bool:
+    parts = index.elts if isinstance(index, ast.Tuple) else [index]
+    return all(
+        (isinstance(part, ast.Constant) and part.value is None)
+        or (isinstance(part, ast.Slice) and ast.unparse(part) == ":")
+        for part in parts
+    )
+
+
 def _hint(source: str) -> str:
     """For a line with two targets; a keyword's = is none."""
     with contextlib.suppress(SyntaxError, ValueError):  # a part of a statement, or nothing
@@ -353,8 +458,8 @@ def _hint(source: str) -> str:
 
 def _clean(text: str) -> str:
     text = re.sub(r"^\w*(Error|Impl|Exception)\((.*)\)$", r"\2", text.strip(), flags=re.DOTALL)
-    text = text.strip("\"'")
-    text = " ".join(text.split())
+    text = re.sub(r"^(['\"])((?:(?!\1).)*)\1$", r"\2", text)
+    text = re.sub(r" (object )?at 0x[0-9a-f]+", "", " ".join(text.split()))
     return text if len(text) <= 240 else text[:237] + "…"
 
 

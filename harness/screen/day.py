@@ -23,6 +23,11 @@ _SHOWN = 2
 """How many failing tests of one exercise are told in full; the others are counted."""
 _PRINTED = 10
 """How many lines of what a failing test printed are shown."""
+_SAID = 16
+"""How many lines of a message are shown."""
+_NUMBERS = re.compile(r"\[((?:[-+]?[\d.]+(?:e[-+]?\d+)?j?|nan|-?inf|True|False|[\s,])*)\]")
+_FEW = 8
+"""So many numbers in a row are all shown."""
 
 
 def show(
@@ -133,7 +138,8 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
     if failure is None:
         _paragraph("was not run: the process ended before it.", console, "        ")
         return
-    _paragraph(failure.message, console, "        ")
+    message = failure.message if verbose else short_arrays(failure.message)
+    _paragraph(message, console, "        ", most=0 if verbose else _SAID)
     if failure.says:
         _paragraph(failure.says, console, "        ", style="cyan")
     if failure.file and failure.line:
@@ -141,6 +147,19 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
         console.print(Text(f"        at {where}", style="dim"))
     if verbose and failure.detail:
         console.print(Text(textwrap.indent(failure.detail, "        "), style="dim"))
+
+
+def short_arrays(message: str) -> str:
+    """The message with no more than the first and the last numbers of a long row of an array."""
+
+    def shortened(match: re.Match[str]) -> str:
+        numbers = match[1].replace(",", " ").split()
+        if len(numbers) <= _FEW:
+            return match[0]
+        between = ", " if "," in match[1] else " "
+        return f"[{between.join([*numbers[:3], '...', *numbers[-3:]])}]"
+
+    return _NUMBERS.sub(shortened, message)
 
 
 def _printed(test: TestResult, console: Console, verbose: bool) -> None:
@@ -248,12 +267,18 @@ def _later(result: DayResult) -> int | None:
     return min((number for number in numbers if number > result.day), default=None)
 
 
-def _paragraph(text: str, console: Console, indent: str, style: str = "") -> None:
-    """Wrap to the width, keeping the text's own line breaks."""
+def _paragraph(text: str, console: Console, indent: str, style: str = "", most: int = 0) -> None:
+    """Wrap to the width, keeping the text's own line breaks; of more lines than ``most`` (0: any
+    number) the rest is counted."""
+    lines = []
     for line in text.splitlines():
         lead = indent + line[: len(line) - len(line.lstrip())]
-        for part in wrapped(line.strip(), max(console.width - len(lead), 30)) or [""]:
-            console.print(Text(lead + part, style=style), soft_wrap=True)
+        parts = wrapped(line.strip(), max(console.width - len(lead), 30))
+        lines += [lead + part for part in parts or [""]]
+    if most and len(lines) > most + 2:
+        lines[most:] = [f"{indent}… {len(lines) - most} more lines (V=1 shows all)"]
+    for line in lines:
+        console.print(Text(line, style=style), soft_wrap=True)
 
 
 def _short(path: str) -> str:

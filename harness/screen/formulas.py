@@ -14,6 +14,7 @@ _FENCE = re.compile(r"^(```.*?^```[^\n]*$)", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"(`[^`\n]+`)")
 _DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 _INLINE = re.compile(r"\$(?![\s$])([^$]+?)(?<!\s)\$")
+_MATRIX = re.compile(r"\\begin\{([pb])matrix\}(.*?)\\end\{\1matrix\}", re.DOTALL)
 _CASES = re.compile(r"\\begin\{cases\}(.*?)\\end\{cases\}", re.DOTALL)
 _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -99,7 +100,8 @@ def _on_lines_of_its_own(match: re.Match[str]) -> str:
 
 def plain(tex: str) -> str:
     """One formula in Unicode; what stands above or below a sign keeps its brackets:
-    ``e^{a - b}`` is ``e^(a - b)``."""
+    ``e^{a - b}`` is ``e^(a - b)``. A matrix is written in a row: (a, b; c, d)."""
+    tex = _MATRIX.sub(_in_a_row, tex)
     for sign, other in _SIMPLER.items():
         tex = tex.replace(sign, other)
     text = _translator().latex_to_text(tex)
@@ -112,6 +114,12 @@ def plain(tex: str) -> str:
     text = re.sub(rf"\b({'|'.join(_NAMES)}) +(?=[(²³_\'])", r"\1", text)
     text = re.sub(r" ([,;])", r"\1", re.sub(r"(?<=\S)/ ", "/", text))
     return re.sub(r"\s+", " ", text).strip()
+
+
+def _in_a_row(match: re.Match[str]) -> str:
+    begin, end = "()" if match[1] == "p" else "[]"
+    rows = [", ".join(map(str.strip, row.split("&"))) for row in match[2].split("\\\\")]
+    return begin + "; ".join(rows) + end
 
 
 def _raised(match: re.Match[str]) -> str:

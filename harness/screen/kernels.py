@@ -10,7 +10,7 @@ from harness.measure.units import bytes_text
 HEADS = ("kernel", "chip", "load/store", "regs", "spills", "shared", "tensor")
 RAGGED = "*"
 LEGEND = """\
-load/store: a thread's widest access in bits, of 128; TMA copies whole tiles
+load/store: the widest of each in bits a thread, of 128; TMA copies whole tiles
 regs: registers a thread, of 255; spills: bytes a thread in slow memory
 shared: memory a block; tensor: the instruction of the tensor cores"""
 

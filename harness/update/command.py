@@ -20,6 +20,7 @@ from harness.screen.pager import say
 from harness.update import finish as writer
 from harness.update.finish import FOLDER, PENDING, locked
 from harness.update.merge import MARK, conflicts_in, merge, same_text
+from harness.update.news import FORMAT, news
 from harness.update.plan import File, Plan, make_plan
 from harness.update.upstream import (
     Entry,
@@ -76,7 +77,7 @@ def _update(git: Git, check: bool, upstream: str) -> int:
     plan = make_plan(git, head, base, newest)
     when = git.out("log", "-1", "--format=%cs", newest)
     _say_plan(plan, f"The version of {when}", check)
-    _say_subjects(git, base or head, newest)
+    _say_news(git, base or head, newest)
     if check:
         say("\nNothing was changed: make update without CHECK=1 does it.")
         return 0
@@ -285,18 +286,12 @@ def _say_plan(plan: Plan, version: str, check: bool) -> None:
             say(f"  merged        {file.path}: you had changed it too")
 
 
-SUBJECTS = 10
-
-
-def _say_subjects(git: Git, base: str, newest: str) -> None:
-    """What was done, in the words of those who did it."""
-    subjects = git.maybe("log", "--no-merges", "--format=%s", f"{base}..{newest}").splitlines()
-    if subjects:
+def _say_news(git: Git, base: str, newest: str) -> None:
+    lines = news(git.maybe("log", "--no-merges", "--name-only", FORMAT, f"{base}..{newest}"))
+    if lines:
         say("What is new:")
-    for subject in subjects[:SUBJECTS]:
-        say(f"  {subject}")
-    if len(subjects) > SUBJECTS:
-        say(f"  and {len(subjects) - SUBJECTS} more")
+    for line in lines:
+        say(f"  {line}")
 
 
 def _title(file: File) -> str:

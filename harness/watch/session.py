@@ -215,7 +215,7 @@ class Session:
         if self._stale(result):  # saved while nobody watched yet, or in the run's first instant
             self._grade()
             return
-        self.view.result, self.view.doing = result, ""
+        self.view.result, self.view.doing, self.view.top = result, "", 0
         self.view.latency = time.monotonic() - self.saved_at if self.saved_at else None
         try:
             Store().record(result)
@@ -244,6 +244,10 @@ class Session:
         return False
 
     def _key(self, key: str) -> None:
+        if key == " ":
+            self.view.turn()
+            return
+        self.view.top = 0
         if key == "r":
             self.saved_at = 0.0
             self._grade()

@@ -15,7 +15,7 @@ from harness.screen.day import show
 from harness.screen.problems import wanted
 
 HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
-KEYS = "h hint   r rerun   p previous day   n next day   b bench   q quit"
+KEYS = "h hint  r rerun  space more  p/n previous/next day  b bench  q quit"
 NO_KEYS = "no keys are read, because the input is no terminal: Ctrl-C ends"
 
 
@@ -43,6 +43,8 @@ class View:
         self.doing = ""
         self.note = ""
         self.latency: float | None = None
+        self.top = 0
+        """The first line that is shown of a report that is taller than the window."""
         self._logged = ""
 
     def draw(self) -> None:
@@ -53,10 +55,19 @@ class View:
         if not sys.stdout.isatty():
             print(self.text(columns), end="", flush=True)
             return
-        lines = fitted(*self._parts(columns), rows)
+        lines = fitted(*self._parts(columns), rows, self.top)
         text = "\n".join(f"{line}{CLEAR_LINE}" for line in lines)
         sys.stdout.write(f"{HOME}{text}{CLEAR_REST}")
         sys.stdout.flush()
+
+    def turn(self) -> None:
+        """Show the next lines of what does not fit; after the last ones the first again."""
+        columns, rows = window()
+        body, room = _body(*self._parts(columns), rows)[:2]
+        self.top += max(room - 1, 1)
+        if len(body) <= room or self.top >= len(body):
+            self.top = 0
+        self.draw()
 
     def _log(self, columns: int) -> None:
         """For an editor that reads along: one line after another, none cut or drawn over, once."""
@@ -108,15 +119,29 @@ class View:
         return how + (f", {self.latency:.2f} s after the save" if self.latency is not None else "")
 
 
-def fitted(report: list[str], note: list[str], status: list[str], rows: int) -> list[str]:
+def fitted(
+    report: list[str], note: list[str], status: list[str], rows: int, top: int = 0
+) -> list[str]:
     """As many lines as the window has. The status and the keys stay, and what was asked for; the
-    report loses its end, because what fails first matters most."""
+    report is shown from line ``top`` on, and begins with its first because what fails first
+    matters most."""
+    body, room, rest = _body(report, note, status, rows)
+    if len(body) > room:
+        shown = body[top : top + max(room - 1, 0)]
+        left = len(body) - top - len(shown)
+        more = f"… {left} more lines: space shows them" if left else "… the end: space starts again"
+        body = [*shown, more][:room] if room > 1 else body[top : top + room]
+    return [*body, *rest]
+
+
+def _body(
+    report: list[str], note: list[str], status: list[str], rows: int
+) -> tuple[list[str], int, list[str]]:
+    """What may lose lines, how many lines there are for it, and what stands below it: the note as
+    well, where it leaves room for a part of the report."""
     blank = [""] if rows > 6 else []
     bottom = [*blank, *status][-rows:]
     room = rows - len(bottom)
-    note = note[:room]
-    room -= len(note)
-    if len(report) > room:
-        left_out = len(report) - room + 1
-        report = report[: max(room - 1, 0)] + [f"… {left_out} more lines: a taller window"][:room]
-    return [*report, *note, *bottom]
+    if note and len(note) + 3 > room:
+        return [*note, "", *report], room, bottom
+    return report, room - len(note), [*note, *bottom]

@@ -37,10 +37,10 @@ def answer(toy: Toy, text: str, day: int = 1) -> Path:
 def test_hints_come_one_at_a_time_and_are_remembered(toy: Toy) -> None:
     first = harness(toy, "hint", "autodiff", "1")
     assert "double, hint 2 of 3" in first
-    assert "1. In day01.py: return a new array.\n     what is x + x?\n" in first
-    assert "2. which numbers" in first and "two times x." not in first
+    assert "1. In day01.py: Return a new array.\n     What is x + x?\n" in first
+    assert "2. Which numbers" in first and "Two times x." not in first
     second = harness(toy, "hint", "autodiff", "1", "--ex", "double")
-    assert "hint 3 of 3" in second and "2. which numbers" in second and "3. two times x." in second
+    assert "hint 3 of 3" in second and "2. Which numbers" in second and "3. Two times x." in second
     assert "hint 3 of 3" in harness(toy, "hint", "autodiff", "1")
     assert "hint 2 of 3" in harness(toy, "hint", "autodiff", "2")
 

@@ -61,6 +61,18 @@ def test_the_largest_launch_of_a_kernel_is_shown_and_not_the_first() -> None:
     ]
 
 
+def test_the_largest_is_that_of_most_work_and_not_of_the_largest_tensor() -> None:
+    def tiles(*sizes: object) -> list[list[object]]:
+        return [[[at], size] for at, size in enumerate(sizes)]
+
+    small = launch(1 << 28, constants=tiles(32, 16), grid=[2])
+    few = launch(100, constants=tiles(64, 128, True, None, 1), grid=[2])
+    many = launch(100, constants=tiles(64, 128, False, "full"), grid=[2, 3])
+    launches = [small, few, many, launch(200, constants=tiles(64, 128), grid=[])]
+    assert max(launches, key=RecordedLaunch.size) is many
+    assert _largest([small, few], [report(registers=1), report(registers=2)])[0].registers == 2
+
+
 def xray(*arguments: str, **settings: str) -> str:
     kept = {k: v for k, v in os.environ.items() if k not in ("EX", "V", "IMPL", "COLUMNS")}
     done = subprocess.run(

@@ -198,6 +198,11 @@ WRONG = {
         "stops in the middle of a sentence",
         f"def f():\n  'D'\n  {B}\n  # HINT: which of the\n  # HINT: two?\n  return 1\n  {E}\n",
     ),
+    "half a task": (
+        3,
+        "this TODO stops in the middle of a sentence",
+        f"def f():\n  'D'\n  # TODO: take the\n  # TODO: sum.\n  {B}\n  return 1\n  {E}\n",
+    ),
     "hint of nobody": (
         1,
         "this hint belongs to no exercise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from harness.grading.evidence import Outcome, alike, outcome_of
 from harness.grading.known_bugs import _at_most, _parts
 from harness.grading.limits import OutOfTime
 from harness.grading.names import pytest_make_parametrize_id
-from harness.grading.raised import circle, in_words, stand_ins, what_numpy_met
+from harness.grading.raised import (
+    circle,
+    in_words,
+    stand_ins,
+    what_may_not_be_written,
+    what_numpy_met,
+)
 from harness.protocol import Event, Failure, Request, fold
 from harness.testing import Mismatch, close
 from harness.verify.says import Said, false_sentences
@@ -357,6 +364,29 @@ def test_what_numpy_met_is_told_in_words() -> None:
         np.ones(1) / np.zeros(1)
     assert "numpy met a division by zero in `divide`" in what_numpy_met(str(caught.value))
     assert what_numpy_met("loss nan: no step taken") == ""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.__iadd__(1),
+        lambda x: x.__setitem__(0, 1),
+        lambda x: x.sort(),
+        lambda x: x.partition(2),
+        lambda x: np.put(x, [0], 1),
+        lambda x: np.random.default_rng(0).shuffle(x),
+        lambda x: np.place(x, x > 1, 0),
+        lambda x: np.cumsum(x, out=x),
+        lambda x: np.broadcast_to(x, (2, 4)).fill(1),
+    ],
+)
+def test_a_write_into_an_input_is_told_in_words(write: Callable[[Any], None]) -> None:
+    x = np.arange(4.0)
+    x.flags.writeable = False
+    with pytest.raises(ValueError) as caught:
+        write(x)
+    assert "Work on a copy" in what_may_not_be_written(str(caught.value))
+    assert what_may_not_be_written("cannot resize an array that is referenced") == ""
 
 
 def test_a_circle_of_calls_is_named(tmp_path: Path) -> None:

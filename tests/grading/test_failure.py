@@ -94,6 +94,12 @@ LOOP = "a loop that does not end"
         (pytest.fail.Exception("because"), "wrong", "because"),
         (pytest.fail.Exception("Timeout (>20.0s) from"), "timeout", "was stopped after 20 s: is"),
         (pytest.fail.Exception("Timeout"), "timeout", "was stopped after its time limit: is there"),
+        (
+            OSError("pytest: reading from stdin while output is captured!  Consider using `-s`."),
+            "error",
+            "nobody answers `input()` here",
+        ),
+        (OSError("no such file"), "error", "OSError: no such file"),
         (SystemExit(3), "error", "called sys.exit(): a function returns or raises instead."),
         (KernelError("out of bounds"), "wrong", "out of bounds"),
         (
@@ -104,6 +110,7 @@ LOOP = "a loop that does not end"
         (RuntimeError("CUDA error: out of memory"), "error", "RuntimeError: CUDA error: out of"),
         (ValueError("a\n\nb"), "error", "ValueError: a"),
         (ValueError(" "), "error", "ValueError"),
+        (ValueError("the buffer is read-only."), "error", "ValueError: the buffer is read-only."),
         (KeyError("x"), "error", "KeyError: 'x'"),
         (KeyError("overflow encountered in exp"), "error", "KeyError: 'overflow encountered in"),
         (FloatingPointError("loss nan"), "error", "FloatingPointError: loss nan"),
@@ -122,6 +129,13 @@ def test_reason_and_words(graded: Any, error: BaseException, reason: str, messag
         assert LOOP not in found.message
     if type(error) in (ValueError, SystemExit):
         assert found.message == message
+
+
+def test_a_write_into_an_input_says_what_it_is(graded: Any) -> None:
+    found = failure(graded, ValueError("assignment destination is read-only"))
+    assert found.reason == "error"
+    assert found.message.startswith("This writes into an array that is not to be changed (numpy: ")
+    assert failure(graded, TypeError("the array is read-only")).message.startswith("TypeError: ")
 
 
 def broken(text: str | None, file: str = "day01.py", line: int | None = 7) -> SyntaxError:
@@ -299,7 +313,32 @@ def test_the_tests_stand_ins_are_introduced(graded: Any) -> None:
     exec(compile(source, str(graded.day.tests), "exec"), module)
     found = failure_of(caught(module["test"]), graded)
     assert found.message.splitlines()[0] == "TypeError: no Counted"
-    assert found.message.splitlines()[1].startswith("`Counted` is a class of the test")
+    stops, stand_in = found.message.splitlines()[1:]
+    assert stops.startswith("The test itself stops, at what your code gave it: `")
+    assert stand_in.startswith("`Counted` is a class of the test")
+
+
+def test_an_error_of_the_test_s_own_line_says_so(graded: Any) -> None:
+    source = (
+        "def kind(x):\n    return x.dtype\n\n"
+        "def test(answer):\n    got = answer()\n"
+        "    assert got.dtype == \\\n        float, 'no'\n\n"
+        "def passed_in(answer):\n    answer(kind)\n"
+    )
+    module: dict[str, Any] = {"__name__": "test_day01"}
+    graded.day.tests.parent.mkdir(parents=True)
+    graded.day.tests.write_text(source)
+    exec(compile(source, str(graded.day.tests), "exec"), module)
+    message = failure_of(caught(module["test"], list), graded).message
+    assert message.splitlines() == [
+        "AttributeError: 'list' object has no attribute 'dtype'",
+        "The test itself stops, at what your code gave it: `assert got.dtype == float`",
+    ]
+    answer = eval(compile("lambda f: f([])", str(graded.file), "eval"))
+    message = failure_of(caught(module["passed_in"], answer), graded).message
+    assert message.splitlines()[1] == (
+        "It comes from a function of the test, which is called here: `return x.dtype`"
+    )
 
 
 RAISES = """

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from harness.protocol import DayResult, ExerciseResult, Failure, GradedFile, TestResult
@@ -64,6 +65,35 @@ def test_only_the_first_failures_are_told_and_the_rest_counted() -> None:
     text = screen(result())
     assert text.count("the sum is wrong") == 1
     assert "and 4 more failing tests (V=1 shows all, with tracebacks)" in text
+
+
+def failing(message: str) -> DayResult:
+    failure = Failure("wrong", message, "tracks/triton/day13.py", 41)
+    tests = [TestResult("t", "softmax", "failed", failure=failure)]
+    return result(exercises=[ExerciseResult("softmax", "wrong", tests)])
+
+
+def test_long_arrays_in_a_message_are_shortened_and_shown_where_asked_for() -> None:
+    numbers = np.array2string(np.arange(40.0) / 3 - 5)
+    text = screen(failing(f"at x = {numbers} the steps are {list(range(12))}"))
+    said = " ".join(text.split())
+    assert "at x = [-5. -4.66666667 -4.33333333 ... 7.33333333 7.66666667 8.]" in said
+    assert "the steps are [0, 1, 2, ..., 9, 10, 11]" in said
+    assert "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]" in screen(
+        failing(f"{list(range(12))}"), verbose=True
+    )
+    for kept in ("[1, 2, 3, 4, 5, 6, 7, 8]", "[a b c d e f g h i j]", "x[0] and y[:, None]"):
+        assert kept in screen(failing(f"it is {kept}."))
+
+
+def test_a_message_of_many_lines_is_cut_and_the_rest_counted() -> None:
+    lines = "\n".join(f"line {n}" for n in range(40))
+    text = screen(failing(lines))
+    assert "line 15\n" in text and "line 16" not in text
+    assert "… 24 more lines (V=1 shows all)" in text
+    assert "line 39" in screen(failing(lines), verbose=True)
+    eighteen = "\n".join(f"line {n}" for n in range(18))
+    assert "line 17" in screen(failing(eighteen))
 
 
 def test_all_failures_and_their_tracebacks_where_asked_for() -> None:

@@ -32,6 +32,8 @@ from harness.screen.formulas import plain, readable
         (r"\text{KL}(p \,\|\, q)", "KL(p ‖ q)"),
         (r"\sum_{i=1}^{d} x_i", "∑_(i = 1)^d x_i"),
         (r"\lVert x \rVert", "‖x‖"),
+        (r"\begin{pmatrix} a & -b \\ 2c & 0 \end{pmatrix} x", "(a, -b; 2c, 0) x"),
+        (r"\begin{bmatrix} a \\ b \end{bmatrix}", "[a; b]"),
     ],
 )
 def test_a_formula_in_plain_characters(tex: str, text: str) -> None:
@@ -49,6 +51,20 @@ def test_a_page() -> None:
     assert "`y = x, x > 0; 0, else`  \n`z = 1`" in shown
     assert "print('$a^2$')" in shown
     assert "(picture: A curve: lessons/figures/a.svg)" in shown
+
+
+def test_no_line_of_a_paragraph_begins_a_list_by_accident() -> None:
+    """As "a step of⏎1. Then" does, in GitHub's view of a lesson and in the terminal's."""
+    begins = re.compile(r"(?:1[.)]|[-+*]) +\S")
+    found = []
+    for track in find_tracks():
+        for day in track.days:
+            text = re.sub(r"^```.*?^```", "", day.lesson.read_text("utf-8"), flags=re.M | re.S)
+            for block in re.split(r"\n\s*\n", text):
+                first, *others = block.strip("\n").split("\n")
+                if not begins.match(first) and not first.startswith((" ", "|", ">")):
+                    found += [f"{day.key}: {line}" for line in others if begins.match(line)]
+    assert not found, found
 
 
 def test_every_lesson_is_without_tex() -> None:

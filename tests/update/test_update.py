@@ -108,7 +108,7 @@ def test_a_dry_run_says_and_changes_nothing(upstream, clone, way) -> None:
     said = clone.harness("update", CHECK="1")
     assert "would bring" in said
     assert "new day       autodiff 3: Toys 3" in said
-    assert "What is new:\n  other words\n" in said
+    assert "What is new:\n  autodiff 1, 3: other words\n" in said
     assert (f"merged        {DAY}" in said) == (way is not untouched)
     assert (clone.everything(), clone.head(), clone.status()) == (before, head, status)
 

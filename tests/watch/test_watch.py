@@ -69,7 +69,7 @@ def learner(toy: Toy) -> Iterator[Learner]:
 def test_from_the_stub_to_the_next_day(learner: Learner) -> None:
     terminal = learner.terminal
     terminal.press("h")
-    assert "hint 2 of 3" in terminal.wait_for("which numbers")
+    assert "hint 2 of 3" in terminal.wait_for("Which numbers")
     learner.save("return 3 * x")
     terminal.wait_for("tests fail")
     learner.save(RIGHT)
@@ -227,7 +227,7 @@ def test_another_size_of_the_window(learner: Learner) -> None:
     terminal.wait_for("after the save")
     terminal.wait_for("quit")
     terminal.resize(60, 12)
-    terminal.wait_for("more lines: a taller window")  # what was drawn before may come first
+    terminal.wait_for("more lines: space shows them")  # what was drawn before may come first
     terminal.wait_for("b bench")
 
 
@@ -241,6 +241,48 @@ def test_the_status_stays_and_the_report_loses_its_end(rows: int) -> None:
     if rows >= 8:
         assert lines[0] == "report 0" and "a hint" in lines
     assert any("more lines" in line for line in lines) == (8 <= rows < 45)
+
+
+def test_space_shows_every_line_of_a_long_report_and_then_the_first_again() -> None:
+    report = [f"report {n}" for n in range(40)]
+    status = ["2 of 4 pass", "h hint q quit"]
+    seen, top = [], 0
+    while top < 40:
+        lines = fitted(report, [], status, 13, top)
+        assert len(lines) <= 13 and lines[-2:] == status
+        seen += [line for line in lines if line.startswith("report")]
+        top += 9
+    assert seen == report
+    assert "… the end: space starts again" in lines
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 12])
+def test_a_note_that_leaves_no_room_can_be_read_to_its_end(rows: int) -> None:
+    note, status = [f"note {n}" for n in range(20)], ["0 of 4 pass", "h hint q quit"]
+    shown = []
+    for top in range(23):
+        lines = fitted(["report 0", "report 1"], note, status, rows, top)
+        assert len(lines) <= rows and lines[-min(rows, 2) :] == status[-min(rows, 2) :]
+        shown += lines
+    if rows > 2:
+        assert {*note, "report 0", "report 1"} <= set(shown)
+
+
+def test_a_key_shows_the_rest_of_a_report(learner: Learner) -> None:
+    terminal = learner.terminal
+    terminal.resize(80, 12)
+    learner.save("print(*range(40), sep='\\n'); return 3 * x")
+    assert "more lines: space shows them" in terminal.wait_for("after the save")
+    terminal.wait_for("q quit")
+    for _ in range(20):
+        terminal.press(" ")
+        shown = terminal.wait_for("q quit")
+        assert "Day 1" not in shown
+        if "the end: space starts again" in shown:
+            break
+        assert "more lines: space" in shown
+    terminal.press(" ")
+    assert "Day 1" in terminal.wait_for("q quit")
 
 
 def test_a_long_report_in_a_low_window_shows_that_it_was_graded(learner: Learner) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness.kernels.refusals import EXPLANATIONS, explain, plain_message
+from harness.kernels.refusals import EXPLANATIONS, explain, plain_message, sentence
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,13 @@ from harness.kernels.refusals import EXPLANATIONS, explain, plain_message
         ("invalid operands of type pointer<fp32> and triton.language.int32", "not the pointer"),
         ("Unsupported function referenced: <function plain>", "@triton.jit on `plain`"),
         ("load() got an unexpected keyword argument 'msk'", "`tl.load` has no argument `msk`"),
+        ("Cannot evaluate f-string containing non-constexpr conversion", '`print("x", x)`'),
+        ("'range' object has no attribute 'type'", "`tl.arange(0, BLOCK)`"),
+        ("object of type 'tensor' has no len()", "knows no length"),
+        ("store() missing 1 required positional argument: 'value'", "without 'value'."),
+        ("f() missing 2 required positional arguments: 'x' and 'y'", "without 'x' and 'y'."),
+        ("program_id axis must be 0, 1, or 2 but got x", "x is none of them"),
+        ("Unsupported ptr type <['1024'], fp32> in `tl.store`", "and is a block of 1024 fp32"),
         ("out of resource: shared memory, Required: 200, Hardware limit: 100", "fewer stages"),
     ],
 )
@@ -42,9 +49,9 @@ def test_an_unknown_message_is_not_explained_wrongly():
 
 
 def test_every_sentence_can_be_filled_in():
-    for pattern, sentence in EXPLANATIONS:
+    for pattern, words in EXPLANATIONS:
         names = set(re.compile(pattern).groupindex)
-        sentence.format(**dict.fromkeys(names, "x"))
+        words.format(**dict.fromkeys(names, "x"))
 
 
 def test_the_repr_of_an_exception_is_taken_off():
@@ -66,3 +73,51 @@ def test_the_repr_of_an_exception_is_taken_off():
 )
 def test_only_two_targets_are_two_assignments(line, said):
     assert ("two assignments" in explain("arange's range must be a power of 2", line)) == said
+
+
+SEMANTIC = (
+    "Did you forget to add @triton.jit ? (`_semantic` argument must be provided outside of JIT "
+    "functions.)"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "line", "said"),
+    [
+        ("__setitem__ is not supported in triton", "out[i] = x", "`tl.store(out + i, value)`"),
+        ("__setitem__ is not supported in triton", "out[0] = x", "`tl.store(out, value)`"),
+        ("__setitem__ is not supported in triton", "out[i, j] = x", "`tl.store(out + offsets, "),
+        ("__setitem__ is not supported in triton", "out[i] = (", "`tl.store(pointer + offsets,"),
+        ("'pointer' object does not support item assignment", "p[i] = x", "`tl.store(p + i, "),
+        (SEMANTIC, "y = x[i] + tl.sum(z)[:, None]", "`tl.load(x + i)` reads"),
+        (SEMANTIC, "tl.store(y, x[i])  # a note", "`tl.load(x + i)` reads"),
+        (SEMANTIC, "y += helper(x[i])", "give it @triton.jit"),
+        (SEMANTIC, "y = helper(x)[:, None]", "give it @triton.jit"),
+        (SEMANTIC, "y = tl.sum(x)[:, None]", "give it @triton.jit"),
+        (SEMANTIC, "", "give it @triton.jit"),
+        ("unsupported tensor index: constexpr[0]", "y = x[0]", "`x[0]` means nothing"),
+        ("unsupported tensor index: constexpr[0]", "", "cannot be indexed like an array"),
+    ],
+)
+def test_an_array_s_brackets_are_told_as_what_they_are_in_a_kernel(message, line, said):
+    assert said in explain(message, line)
+
+
+@pytest.mark.parametrize(
+    ("message", "line", "said"),
+    [
+        ("'builtin' object has no attribute 'scalar'", "i = torch.arange(0, B)", "`torch.arange`"),
+        ("np is not defined", "y = np.multiply(k, x)", "`np.multiply` does not exist in a kernel"),
+        ("np is not defined", "y = x", "`np` has no value here"),
+        ("arange's range must be a power of 2", "i = torch.arange(0, 3)", "powers of two"),
+    ],
+)
+def test_a_function_of_another_library_is_named(message, line, said):
+    assert said in explain(message, line)
+
+
+def test_the_compiler_s_quotes_stay_in_pairs():
+    assert "(The compiler: 'range' object has no attribute 'type')" in sentence(
+        "'range' object has no attribute 'type'"
+    )
+    assert "(The compiler: x is not defined)" in sentence("NameError('x is not defined')")

@@ -150,6 +150,15 @@ def test_specialisation_decides_the_width(reports, index, why):
     assert one(reports, "copy_kernel", "sm_90", index).widest_load_bits == 32, why
 
 
+def test_the_width_of_accesses_is_told_with_what_it_could_be(reports):
+    wide, narrow = (
+        " ".join(one(reports, name, "sm_90").text().split())
+        for name in ("copy_kernel", "column_kernel")
+    )
+    assert "global loads 2 instructions of 128 bits a thread global stores 2 " in wide
+    assert "of 32 bits a thread; 128 is the most there is global stores" in narrow
+
+
 def test_odd_count_is_named_as_the_reason(reports):
     assert "not while count = 2047 is not a multiple of 16" in " ".join(
         one(reports, "copy_kernel", "sm_90", 1).text().split()
@@ -220,7 +229,7 @@ def test_text_fits_a_terminal_and_json_comes_back(reports, refused):
 
 
 def test_kept_reports_need_no_compiler(launches, reports, folder, tmp_path, monkeypatch):
-    def no_process(jobs):
+    def no_process(jobs, note):
         raise AssertionError("the compiler was started")
 
     monkeypatch.setattr(run, "_compiling_process", no_process)
@@ -286,13 +295,18 @@ def test_a_compiler_that_dies_costs_one_kernel(launches, tmp_path, monkeypatch):
     real = run._compiling_process
     calls = []
 
-    def dying(jobs):
+    def dying(jobs, note):
         calls.append(len(jobs))
-        return (real(jobs[:1])[0], "exit code -11") if len(calls) == 1 else real(jobs)
+        ends = len(calls) == 1
+        return (real(jobs[:1], note)[0], "exit code -11") if ends else real(jobs, note)
 
     monkeypatch.setattr(run, "_compiling_process", dying)
-    first, second, third = xray(launches[:3], ("sm_80",), tmp_path)
+    told: list[tuple[int, int]] = []
+    first, second, third = xray(
+        launches[:3], ("sm_80",), tmp_path, note=lambda done, total: told.append((done, total))
+    )
     assert calls == [3, 1]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert first.refused is None
     assert third.refused is None
     assert "exit code -11" in second.refused.message

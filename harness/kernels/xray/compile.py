@@ -198,7 +198,8 @@ def _refusal(error: BaseException, launch: RecordedLaunch, printed: str) -> Refu
             file, line = place[0], int(place[1])
     message = message.split("`ptxas` stderr:")[-1].strip()[:1000]
     message = re.sub(r" at 0x[0-9a-f]+", "", message)
-    return Refusal(file, line, linecache.getline(file, line).strip(), message, explain(message))
+    source = linecache.getline(file, line).strip()
+    return Refusal(file, line, source, message, explain(message, source))
 
 
 def report(launch: RecordedLaunch, chip: str) -> KernelReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,18 @@ class RecordedLaunch:
     @staticmethod
     def from_json(data: dict[str, Any]) -> RecordedLaunch:
         return RecordedLaunch(**data)
+
+    def size(self) -> tuple[int, int, int]:
+        """How much work it is, to compare launches of one kernel: first the elements of a tile, as
+        far as its constants tell them, then the programs, then the elements of the tensors. The
+        tensors alone say little: a test can give a large one of which hardly anything is read."""
+        sizes = [
+            value
+            for path, value in self.constants
+            if len(path) == 1 and isinstance(value, int) and not isinstance(value, bool)
+        ]
+        tile = math.prod(max(size, 1) for size in sizes)
+        return tile, math.prod(self.grid), self.elements
 
     def specialisation(self) -> str:
         """``x: *fp32, n: i32, BLOCK = 1024, num_warps = 4; divisible by 16: x``."""

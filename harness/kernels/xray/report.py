@@ -96,7 +96,8 @@ class KernelReport:
         )
         out += _wrapped("occupancy", self._occupancy())
         out += _wrapped("global loads", _widths(self.loads, self.tma) + self._narrow())
-        out += _wrapped("global stores", _widths(self.stores, self.tma))
+        stores = _widths(self.stores, self.tma) + _most(self.stores)
+        out += _wrapped("global stores", stores)
         for index, access in enumerate(self.accesses):
             label = "" if index else "coalescing"
             out += _wrapped(label, Access.from_json(access).text(self.examples))
@@ -142,7 +143,7 @@ class KernelReport:
             if name in self.examples
         )
         if not wide or not odd:
-            return ""
+            return _most(self.loads)
         return (
             f" (up to 128 is possible, but not while {odd} is not a multiple of 16: a mask or a "
             "row's start may then fall between any two elements)"
@@ -159,8 +160,13 @@ class KernelReport:
 def _widths(counts: dict[int, int], tma: bool) -> str:
     if not counts:
         return "through TMA" if tma else "none"
-    ordered = sorted(counts.items(), reverse=True)
-    return ", ".join(f"{count} of {width} bits" for width, count in ordered)
+    (width, count), *others = sorted(counts.items(), reverse=True)
+    first = f"{count} instruction{'s' * (count > 1)} of {width} bits a thread"
+    return first + "".join(f", {count} of {width}" for width, count in others)
+
+
+def _most(counts: dict[int, int]) -> str:
+    return "; 128 is the most there is" if 0 < max(counts, default=0) < 128 else ""
 
 
 def _wrapped(label: str, text: str) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.kernels.refusals import Refusal, explain
@@ -26,14 +27,17 @@ def xray(
     launches: Sequence[RecordedLaunch],
     chips: Sequence[str] = DEFAULT_CHIPS,
     folder: Path = cache.FOLDER,
+    note: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[KernelReport]:
-    """A report for each launch and chip, in that order."""
+    """A report for each launch and chip, in that order. ``note`` is told how many of those that
+    have to be compiled are."""
     for chip in chips:
         chip_named(chip)
     jobs = [(launch, chip) for launch in launches for chip in chips]
     reports = {index: _known(job, folder) for index, job in enumerate(jobs)}
     missing = [index for index, report in reports.items() if report is None]
-    for index, report in zip(missing, _compile([jobs[i] for i in missing]), strict=True):
+    compiled = _compile([jobs[i] for i in missing], note)
+    for index, report in zip(missing, compiled, strict=True):
         launch, chip = jobs[index]
         reports[index] = report
         if report.refused is None or not report.refused.message.startswith(_DIED):
@@ -72,12 +76,12 @@ def _refused(launch: RecordedLaunch, chip: str, refusal: Refusal) -> KernelRepor
 _DIED = "the compiler ended without an answer"
 
 
-def _compile(jobs: list[Job]) -> list[KernelReport]:
+def _compile(jobs: list[Job], note: Callable[[int, int], None]) -> list[KernelReport]:
     """One process for all jobs; another for those left over when a kernel kills the compiler."""
     done: list[KernelReport] = []
     while len(done) < len(jobs):
-        left = jobs[len(done) :]
-        answers, ended = _compiling_process(left)
+        before, left = len(done), jobs[len(done) :]
+        answers, ended = _compiling_process(left, lambda n: note(before + n, len(jobs)))  # noqa: B023
         done += answers
         if len(answers) == len(left):
             break
@@ -104,7 +108,9 @@ def environment() -> dict[str, str]:
     return {**inherited, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
-def _compiling_process(jobs: list[Job]) -> tuple[list[KernelReport], str]:
+def _compiling_process(
+    jobs: list[Job], note: Callable[[int], None]
+) -> tuple[list[KernelReport], str]:
     """Reports as far as they came, and how the process ended where they are too few."""
     request = json.dumps([[launch.to_json(), chip] for launch, chip in jobs])
     with tempfile.TemporaryFile("w+") as complaints:
@@ -119,8 +125,15 @@ def _compiling_process(jobs: list[Job]) -> tuple[list[KernelReport], str]:
         )
         clock = threading.Timer(SECONDS_A_KERNEL * len(jobs), process.kill)
         clock.start()
+        out = ""
         try:
-            out, _ = process.communicate(request)
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(request)
+            for number, row in enumerate(process.stdout):  # the first says that it is ready
+                out += row
+                note(number)
+            process.wait()
         finally:
             clock.cancel()
             process.kill()  # an interrupt here must not leave it compiling

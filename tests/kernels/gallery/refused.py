@@ -42,7 +42,7 @@ def breaks(x, n):
         tl.store(x + i, 1.0)
 
 
-@wrong(NO, "`Break`", at="# leaves the loop")
+@wrong(NO, "no `break`", at="# leaves the loop")
 def break_in_a_loop():
     breaks[(1,)](torch.zeros(4), 4)
 
@@ -55,7 +55,7 @@ def continues(x, n):
         tl.store(x + i, 1.0)
 
 
-@wrong(NO, "`Continue`", at="# skips")
+@wrong(NO, "no `continue`", at="# skips")
 def continue_in_a_loop():
     continues[(1,)](torch.zeros(4), 4)
 
@@ -207,7 +207,7 @@ def assigns_element(x, BLOCK: tl.constexpr):
     tl.store(x + i, value)
 
 
-@wrong(NO, "tl.where", at="# element")
+@wrong(NO, "`value[0]` cannot be assigned", "tl.where", at="# element")
 def assignment_to_an_element():
     assigns_element[(1,)](torch.zeros(8), BLOCK=8)
 
@@ -218,9 +218,53 @@ def indexes_block(x, BLOCK: tl.constexpr):
     tl.store(x, value[0])  # index
 
 
-@wrong(NO, "cannot be indexed", at="# index")
+@wrong(NO, "`value[0]` means nothing", at="# index")
 def index_into_a_block():
     indexes_block[(1,)](torch.zeros(8), BLOCK=8)
+
+
+@triton.jit
+def assigns_through_a_pointer(x, n):
+    for i in range(n):
+        x[i] = 1.0  # through
+
+
+@wrong(NO, "`x[i]` cannot be assigned", "`tl.store(x + i, value)` writes", at="# through")
+def assignment_through_a_pointer():
+    assigns_through_a_pointer[(1,)](torch.zeros(8), 8)
+
+
+@triton.jit
+def adds_through_a_pointer(x, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    x[i] += 1.0  # both
+
+
+@wrong(NO, "`tl.store(x + i, value)` writes to memory and `tl.load(x + i)` reads", at="# both")
+def addition_through_a_pointer():
+    adds_through_a_pointer[(1,)](torch.zeros(8), BLOCK=8)
+
+
+@triton.jit
+def indexes_a_pointer(x, y, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(y + i, x[i] + 1.0)  # pointer[i]
+
+
+@wrong(NO, "`x[i]` means nothing", "`tl.load(x + i)` reads it", at="# pointer[i]")
+def index_of_a_pointer():
+    indexes_a_pointer[(1,)](torch.zeros(8), torch.zeros(8), BLOCK=8)
+
+
+@triton.jit
+def slices_a_pointer(x, n, BLOCK: tl.constexpr):
+    value = x[:n]  # slice
+    tl.store(x + tl.arange(0, BLOCK), value)
+
+
+@wrong(NO, "`x[:n]` means nothing", "`tl.load(x + offsets)` reads it", at="# slice")
+def slice_of_a_pointer():
+    slices_a_pointer[(1,)](torch.zeros(8), 8, BLOCK=8)
 
 
 @triton.jit

@@ -97,7 +97,7 @@ def check_step_really_taken(difference, rng):
         slopes = difference(lambda x: 2 * x, x, h)
         assert np.all(slopes == 2.0), (
             f"h={h}: the slope of 2x at x={x[slopes != 2.0][0]} came out "
-            f"{slopes[slopes != 2.0][0]!r}; with the step really taken it is exactly 2"
+            f"{float(slopes[slopes != 2.0][0])!r}; with the step really taken it is exactly 2"
         )
 
 
@@ -249,14 +249,19 @@ def waves(rng, count):
         yield (lambda t, w=w, a=a: a * np.sin(w * t)), x, a * w, a * w * np.cos(w * x)
 
 
+def wave(f):
+    w, a = f.__defaults__
+    return f"{a:.3g} sin({w:.3g} t)"
+
+
 @exercise("best_step")
 def test_best_step_gives_exact_slopes_of_any_scale(rng):
     for f, x, steepest, slope in waves(rng, 60):
         h = day01.best_step(f, x)
         error = abs((f(x + h) - f(x - h)) / ((x + h) - (x - h)) - slope) / steepest
         assert error < 2e-10, (
-            f"with h = {h:.1e} the slope of a wave of steepness {steepest:.1e} is off by "
-            f"{error:.1e} of it; a good step gives about 1e-11"
+            f"the slope of {wave(f)} at x = {x:.3g}, measured with your h = {h:.1e}, is off by "
+            f"{error:.1e} of the steepest slope; a good step gives about 1e-11"
         )
 
 
@@ -268,11 +273,15 @@ def test_best_step_is_where_the_estimate_is_least(rng):
         slopes = (f(x + steps) - f(x - steps)) / ((x + steps) - (x - steps))
         rounding = EPS * (abs(f(x)) + abs(x * slopes)) / steps
         estimate = abs(np.diff(slopes)) / 3 + rounding[1:]
-        chosen = np.flatnonzero(steps[1:] == day01.best_step(f, x))
-        assert len(chosen) == 1, "the step is not one of H/2, H/4, ..., H/2³²"
+        h = day01.best_step(f, x)
+        chosen = np.flatnonzero(steps[1:] == h)
+        assert len(chosen) == 1, (
+            f"{wave(f)} at x = {x:.3g}: the step {h} is not one of H/2, H/4, ..., H/2³² with "
+            f"H = max(|x|, 1) / 64 = {steps[0]:.6g}"
+        )
         assert estimate[chosen[0]] <= 1.01 * estimate.min(), (
-            f"the estimated error at h = {steps[1:][chosen[0]]:.2e} is "
-            f"{estimate[chosen[0]]:.2e}; the least is {estimate.min():.2e}, at "
+            f"{wave(f)} at x = {x:.3g}: at your h = {h:.2e} the sum of the two estimates is "
+            f"{estimate[chosen[0]]:.2e}; it is least, {estimate.min():.2e}, at "
             f"h = {steps[1:][estimate.argmin()]:.2e}"
         )
 
@@ -286,7 +295,10 @@ def test_best_step_where_f_is_not_defined_everywhere():
         assert not caught, f"at x = {x} numpy's warning was shown: {caught[0].message}"
         assert 0 < h < x, f"at x = {x} the step {h} leads to where f is not defined"
         error = abs((f(x + h) - f(x - h)) / ((x + h) - (x - h)) - slope) / slope
-        assert error < 1e-9, f"with h = {h:.1e} the slope is off by {error:.1e} of it"
+        assert error < 1e-9, (
+            f"the slope of {f.__name__} at x = {x}, measured with your h = {h:.1e}, is off by "
+            f"{error:.1e} of it"
+        )
 
 
 @exercise("best_step")
@@ -294,12 +306,18 @@ def test_best_step_at_either_end():
     # A straight line is best measured with the longest step, H/2. Of a curve as steep as this one
     # only the shortest step, H/2³², sees little enough: exp(10¹² h) overflows for the others.
     straight = day01.best_step(lambda x: 3 * x, 2.0)
-    assert straight == 2 / 64 / 2, f"for a straight line at x = 2: {straight}"
+    assert straight == 2 / 64 / 2, (
+        f"a straight line is cut off nowhere: the longest step, H/2 = {2 / 64 / 2} at x = 2, is "
+        f"the best, but the step is {straight}"
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         steep = day01.best_step(lambda x: np.exp(1e12 * x), 0.0)
     assert not caught, f"numpy's warning was shown: {caught[0].message}"
-    assert steep == 2.0**-6 / 2.0**32, f"for exp(10¹² x) at x = 0: {steep}"
+    assert steep == 2.0**-6 / 2.0**32, (
+        f"exp(10¹² x) is so steep at x = 0 that the shortest step, H/2³² = "
+        f"{2.0**-6 / 2.0**32:.4g}, is the best, but the step is {steep}"
+    )
 
 
 @exercise("best_step")
