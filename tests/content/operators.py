@@ -1,6 +1,6 @@
 """torch's own samples for operators (OpInfo), on the library of the Autodiff track.
 
-    python -m tests.content.operators        writes docs/operators.md
+    python -m tests.content.operators        writes docs/operators.md, modules and optimisers too
 
 ``torch.testing._internal`` describes torch's operators: for each of them inputs that exercise its
 arguments, its broadcasting and its borders. Here an operator of the library gets the same inputs,
@@ -11,43 +11,36 @@ reason; so is what ``REFUSED`` declares. Anything else is a failure.
 
 from __future__ import annotations
 
-import collections
-import importlib
-import inspect
 import sys
 import types
-import unittest
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from harness.curriculum import ROOT
 from harness.grading import finder
 from harness.protocol import SOLUTION
+from tests.content import modules, optimisers
+from tests.content.samples import (
+    Found,
+    LeftOut,
+    bound,
+    compared,
+    converted,
+    internal,
+    leaves_in,
+    library,
+    listed,
+    table,
+)  # fmt: skip
 
 TABLE = ROOT / "docs" / "operators.md"
 BEGIN, END = "<!-- operators:begin -->", "<!-- operators:end -->"
 
 
-def library() -> types.ModuleType:
-    """``tracks.autodiff.day35``; in a block that chooses the references, theirs."""
-    return importlib.import_module("tracks.autodiff.day35")
-
-
 def op_db() -> list[Any]:
-    """torch's list of operators. One of its imports wants a package that nothing here needs."""
-    if "expecttest" not in sys.modules:
-        try:
-            importlib.import_module("expecttest")
-        except ModuleNotFoundError:
-            stub = types.ModuleType("expecttest")
-            stub.TestCase = type("TestCase", (unittest.TestCase,), {})  # type: ignore[attr-defined]
-            sys.modules["expecttest"] = stub
-    db = importlib.import_module("torch.testing._internal.common_methods_invocations").op_db
-    return list(db)
+    return list(internal("common_methods_invocations").op_db)
 
 
 def operators(day: types.ModuleType) -> dict[str, Callable[..., Any]]:
@@ -87,7 +80,7 @@ def operators(day: types.ModuleType) -> dict[str, Callable[..., Any]]:
         "index_add": lambda x, dim, index, source, alpha=1: ops.index_add(
             x, dim, index, source if alpha == 1 else source * alpha),
         "einsum": einsum_of(ops), "where": where_of(ops), "var": var_of(ops),
-        "nn.functional.pad.constant": pad_of(ops.pad),
+        "nn.functional.pad.constant": f.pad,
     }  # fmt: skip
     for name in f.__all__:
         if name not in ("pad", "tanh", "sigmoid", "softmax", "log_softmax", "dropout"):
@@ -157,26 +150,6 @@ def average_of(f: Any) -> Callable[..., Any]:
     return call
 
 
-def pad_of(pad: Callable[..., Any]) -> Callable[..., Any]:
-    def call(
-        x: Any, widths: Sequence[int], mode: str = "constant", value: float | None = None
-    ) -> Any:
-        return pad(x, widths, 0.0 if value is None else value)
-
-    return call
-
-
-DEFAULTS: dict[str, Any] = {
-    "ceil_mode": False, "return_indices": False, "dtype": None,
-    "max_norm": None, "norm_type": 2.0, "scale_grad_by_freq": False, "sparse": False,
-}  # fmt: skip
-"""Arguments that the library does not have: with this value they ask for nothing."""
-
-
-class LeftOut(Exception):
-    """The library does not have what a sample asks for."""
-
-
 REFUSED: dict[str, dict[str, str]] = {
     "cat": {"no axis 1": "an empty tensor of one axis"},
     "gather": {"an index of (2, 0) for (5,)": "an empty index of two axes for one",
@@ -189,118 +162,17 @@ REFUSED: dict[str, dict[str, str]] = {
 """Of an operator: a part of the error by which it refuses a sample, and the reason."""
 
 
-@dataclass
-class Found:
-    """What came of one operator's samples."""
-
-    name: str
-    agreed: int = 0
-    left_out: collections.Counter[str] = field(default_factory=collections.Counter)
-    failures: list[str] = field(default_factory=list)
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
-
-
-def converted(value: Any, made: dict[int, Any], day: types.ModuleType) -> Any:
-    """Tensors of the library on the same strides, one for each of torch's."""
-    if isinstance(value, torch.Tensor):
-        if id(value) not in made:
-            x = day.Tensor._made(value.detach().numpy())
-            if value.requires_grad:
-                x.requires_grad_()
-            made[id(value)] = x
-        return made[id(value)]
-    if isinstance(value, (list, tuple)):
-        parts = [converted(part, made, day) for part in value]
-        return parts if isinstance(value, list) else tuple(parts)
-    if isinstance(value, dict):
-        return {name: converted(part, made, day) for name, part in value.items()}
-    return value
-
-
-def listed(results: Any) -> list[Any]:
-    return list(results) if isinstance(results, (list, tuple)) else [results]
-
-
-def same(ours: np.ndarray, theirs: torch.Tensor, what: str) -> str:
-    """What is wrong, or nothing."""
-    wanted = theirs.detach().numpy()
-    if ours.shape != wanted.shape:
-        return f"{what} has the shape {ours.shape}, not {wanted.shape}"
-    if ours.dtype != wanted.dtype:
-        return f"{what} is {ours.dtype}, not {wanted.dtype}"
-    if wanted.dtype.kind != "f":
-        return "" if np.array_equal(ours, wanted) else f"{what} is another"
-    size = np.abs(wanted[np.isfinite(wanted)]).max(initial=1.0)
-    if np.allclose(ours, wanted, rtol=1e-9, atol=1e-11 * size, equal_nan=True):
-        return ""
-    return f"{what} is off by {np.nanmax(np.abs(ours - wanted)):.2g}"
-
-
 def one_sample(op: Any, f: Callable[..., Any], sample: Any, day: types.ModuleType) -> str:
     """Values and gradients of one sample on both. → what is wrong, or nothing."""
-    signature = inspect.signature(f)
-    options = {
-        name: value
-        for name, value in sample.kwargs.items()
-        if name in signature.parameters or name not in DEFAULTS or value != DEFAULTS[name]
-    }
-    unknown = [n for n in options if n in DEFAULTS and n not in signature.parameters]
-    if unknown:
-        raise LeftOut(f"argument {unknown[0]}")
-    try:
-        bound = signature.bind(sample.input, *sample.args, **options)
-    except TypeError as error:
-        raise LeftOut(reason_of(error)) from None
+    arguments = bound(f, [sample.input, *sample.args], sample.kwargs)
     made: dict[int, Any] = {}
-    results = listed(f(*converted(bound.args, made, day), **converted(bound.kwargs, made, day)))
+    results = listed(
+        f(*converted(arguments.args, made, day), **converted(arguments.kwargs, made, day))
+    )
     wanted = listed(op(sample.input, *sample.args, **sample.kwargs))
-    if len(results) != len(wanted):
-        return f"there are {len(results)} results, not {len(wanted)}"
-    for i, (y, t) in enumerate(zip(results, wanted, strict=True)):
-        wrong = same(np.asarray(y.data), t, f"result {i}")
-        if wrong:
-            return wrong
-    pairs = [(y, t) for y, t in zip(results, wanted, strict=True) if t.requires_grad]
-    if not pairs:
-        return ""
-    leaves = [t for t in tensors_in([sample.input, sample.args, sample.kwargs]) if t.requires_grad]
-    leaves = list({id(t): t for t in leaves}.values())
-    generator = np.random.default_rng(0)
-    weights = [generator.uniform(0.5, 1.5, t.shape) for _, t in pairs]
-    theirs = torch.autograd.grad(
-        [t for _, t in pairs], leaves, [torch.tensor(w, dtype=t.dtype) for w, (_, t) in
-                                        zip(weights, pairs, strict=True)], allow_unused=True,
-    )  # fmt: skip
-    for (y, _), w in zip(pairs, weights, strict=True):
-        if not y.requires_grad:
-            return "a result requires no gradient"
-        y.backward(day.Tensor(w), retain_graph=True)
-    for i, (leaf, right) in enumerate(zip(leaves, theirs, strict=True)):
-        own = made[id(leaf)].grad if id(leaf) in made else None
-        if right is None:
-            right = torch.zeros_like(leaf)
-        own = np.zeros(leaf.shape) if own is None else own.data
-        wrong = same(own, right, f"gradient {i}")
-        if wrong:
-            return wrong
-    return ""
-
-
-def reason_of(error: TypeError) -> str:
-    """Of an argument that a function does not have: which one."""
-    text = str(error)
-    if "unexpected keyword argument" in text:
-        return f"argument {text.split(chr(39))[1]}"
-    return "arguments by position" if "too many positional" in text else text
+    leaves = leaves_in([sample.input, sample.args, sample.kwargs])
+    named = [(f"gradient {i}", made.get(id(leaf)), leaf) for i, leaf in enumerate(leaves)]
+    return compared(results, wanted, named)
 
 
 def check(op: Any, f: Callable[..., Any], day: types.ModuleType, limit: int = 0) -> Found:
@@ -347,27 +219,31 @@ def all_of(day: types.ModuleType, limit: int = 0) -> list[Found]:
     return found
 
 
-def table(found: list[Found]) -> str:
-    rows = ["| Operator | Samples that agree | Left out | Why |", "|---|---:|---:|---|"]
-    for f in sorted(found, key=lambda f: f.name):
-        why = ", ".join(f"{reason} ({n})" for reason, n in sorted(f.left_out.items()))
-        rows.append(f"| `{f.name}` | {f.agreed} | {sum(f.left_out.values())} | {why} |")
-    agreed, left = sum(f.agreed for f in found), sum(sum(f.left_out.values()) for f in found)
-    rows.append(f"| {len(found)} operators | {agreed} | {left} | |")
-    return "\n".join(rows)
+def rest(day: types.ModuleType) -> tuple[str, list[Found]]:
+    """The page from the modules on, and what it tells of."""
+    parts, optimizers = modules.all_of(day), optimisers.all_of(day)
+    others = ", ".join(f"`nn.{name}`" for name in modules.without_samples(day))
+    text = f"## Modules\n\n{table('Module', parts)}\n\ntorch has no samples for {others}."
+    return f"{text}\n\n## Optimisers\n\n{table('Optimiser', optimizers)}", parts + optimizers
+
+
+def of_version() -> str:
+    """What the page says of the torch whose samples it counts."""
+    return f"Counted with torch {torch.__version__.partition('+')[0]}."
 
 
 def main() -> None:
     with finder.use(finder.Choice(impl=SOLUTION)):
-        found = all_of(library())
-    failures = [line for f in found for line in f.failures]
+        found, (text, others) = all_of(library()), rest(library())
+    failures = [line for f in found + others for line in f.failures]
+    page = f"{of_version()}\n\n## Operators\n\n{table('Operator', found)}\n\n{text}"
     print("\n".join(failures))
-    print(table(found))
+    print(page)
     if failures:
         sys.exit(f"{len(failures)} samples disagree")
-    text = TABLE.read_text("utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    TABLE.write_text(f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after}", "utf-8")
+    old = TABLE.read_text("utf-8")
+    before, after = old.split(BEGIN)[0], old.split(END)[1]
+    TABLE.write_text(f"{before}{BEGIN}\n\n{page}\n\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":

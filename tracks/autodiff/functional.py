@@ -69,6 +69,11 @@ def log_softmax(input: Tensor, dim: int) -> Any:
     return input.log_softmax(dim)
 
 
-def pad(input: Tensor, pad: Sequence[int], value: float = 0.0) -> Any:
-    """``pad`` is (left, right) of the last axis, then of the one before it, and so on."""
-    return ops.pad(input, pad, value)
+def pad(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Any:
+    """``pad`` is (left, right) of the last axis, then of the one before it, and so on. The new
+    elements are ``value``, 0 unless given; torch's other modes are refused."""
+    if mode != "constant":
+        raise ValueError(f"pad: mode is {mode!r}, and there is only constant")
+    return ops.pad(input, pad, 0.0 if value is None else value)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,16 +68,39 @@ class Identity(Module):
 
 
 class Convolution(Module):
-    """The parameters that Conv2d and ConvTranspose2d have: ``weight`` and ``bias``, which is None
-    unless wanted. First values are uniform up to ±1/√fan_in, as in Linear."""
+    """What Conv2d and ConvTranspose2d have in common: settings under torch's names, as pairs;
+    ``weight``, and ``bias``, which is None unless wanted. First values are uniform up to
+    ±1/√fan_in, as in Linear."""
+
+    turned = False
+    """Whether the weight is (in, out / groups, …), not (out, in / groups, …)."""
 
     def __init__(
-        self, shape: Sequence[int], channels: int, bias: bool, settings: dict[str, Any]
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Pair | str,
+        output_padding: Pair,
+        dilation: Pair,
+        groups: int,
+        bias: bool,
     ) -> None:
         super().__init__()
-        self.settings = settings
-        self.weight = Parameter(np.zeros(tuple(shape), np.float32))
-        self.register_parameter("bias", Parameter(np.zeros(channels, np.float32)) if bias else None)
+        if in_channels % groups or out_channels % groups:
+            what = f"{type(self).__name__}: {in_channels} and {out_channels} channels"
+            raise ValueError(f"{what} in {groups} groups")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = pair(kernel_size), pair(stride)
+        self.padding = padding if isinstance(padding, str) else pair(padding)
+        self.output_padding, self.dilation = pair(output_padding), pair(dilation)
+        ends = (out_channels, in_channels // groups)
+        if self.turned:
+            ends = (in_channels, out_channels // groups)
+        self.weight = Parameter(np.zeros((*ends, *self.kernel_size), np.float32))
+        zeros = np.zeros(out_channels, np.float32)
+        self.register_parameter("bias", Parameter(zeros) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -90,16 +112,11 @@ class Convolution(Module):
 
     def extra_repr(self) -> str:
         """As torch's: what is at its default is left out."""
-        (first, second), settings = self.weight.shape[:2], self.settings
-        groups = settings["groups"]
-        turned = "output_padding" in settings
-        channels = (first, second * groups) if turned else (second * groups, first)
-        sizes = {k: v if isinstance(v, str) else pair(v) for k, v in settings.items()}
-        shown = [*map(str, channels), f"kernel_size={self.weight.shape[2:]}",
-                 f"stride={sizes['stride']}"]  # fmt: skip
-        defaults = {"padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0)}
-        shown += [f"{k}={sizes[k]}" for k, v in defaults.items() if sizes.get(k, v) != v]
-        shown += [f"groups={groups}"] if groups != 1 else []
+        shown = [f"{self.in_channels}, {self.out_channels}"]
+        shown += [f"kernel_size={self.kernel_size}, stride={self.stride}"]
+        defaults = {"padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0), "groups": 1}
+        values = {name: getattr(self, name) for name in defaults}
+        shown += [f"{name}={v}" for name, v in values.items() if v != defaults[name]]
         shown += ["bias=False"] if self.bias is None else []
         return ", ".join(shown)
 
@@ -118,20 +135,20 @@ class Conv2d(Convolution):
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"Conv2d: {in_channels} and {out_channels} channels in {groups} groups"
-            )
-        shape = (out_channels, in_channels // groups, *pair(kernel_size))
-        settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(shape, out_channels, bias, settings)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias
+        )
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.conv2d(input, self.weight, self.bias, **self.settings)
+        return functional.conv2d(
+            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
 
 class ConvTranspose2d(Convolution):
     """``functional.conv_transpose2d``: weight (in, out / groups, height, width)."""
+
+    turned = True
 
     def __init__(
         self,
@@ -145,17 +162,16 @@ class ConvTranspose2d(Convolution):
         bias: bool = True,
         dilation: Pair = 1,
     ) -> None:
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"ConvTranspose2d: {in_channels} and {out_channels} channels in {groups} groups"
-            )
-        shape = (in_channels, out_channels // groups, *pair(kernel_size))
-        settings = {"stride": stride, "padding": padding, "output_padding": output_padding,
-                    "groups": groups, "dilation": dilation}  # fmt: skip
-        super().__init__(shape, out_channels, bias, settings)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation,
+            groups, bias,
+        )  # fmt: skip
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.conv_transpose2d(input, self.weight, self.bias, **self.settings)
+        return functional.conv_transpose2d(
+            input, self.weight, self.bias, self.stride, self.padding, self.output_padding,
+            self.groups, self.dilation,
+        )  # fmt: skip
 
 
 class MaxPool2d(Module):
@@ -163,17 +179,18 @@ class MaxPool2d(Module):
         self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
     ) -> None:
         super().__init__()
-        self.options = (kernel_size, stride, padding, dilation)
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.max_pool2d(input, *self.options)
+        return functional.max_pool2d(
+            input, self.kernel_size, self.stride, self.padding, self.dilation
+        )
 
     def extra_repr(self) -> str:
-        kernel, stride, padding, dilation = self.options
-        stride = kernel if stride is None else stride
         return (
-            f"kernel_size={kernel}, stride={stride}, padding={padding}, dilation={dilation}, "
-            "ceil_mode=False"
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode=False"
         )
 
 
@@ -183,6 +200,7 @@ class AvgPool2d(Module):
         kernel_size: Pair,
         stride: Pair | None = None,
         padding: Pair = 0,
+        *,
         count_include_pad: bool = True,
     ) -> None:
         super().__init__()
@@ -215,21 +233,23 @@ class AdaptiveAvgPool2d(Module):
 
 
 class Loss(Module):
-    """A loss with its options. Tensors among them (weights) are buffers, as in torch."""
+    """A loss with its options, which are attributes; tensors among them (weights) are buffers, as
+    in torch. Options are given by name where torch has others between them."""
 
     def __init__(self, function: Any, tensors: dict[str, Tensor | None], **options: Any) -> None:
         super().__init__()
-        self.function, self.options, self.names = function, options, tuple(tensors)
+        self.function, self.names = function, (*tensors, *options)
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
+        for name, option in options.items():
+            setattr(self, name, option)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        tensors = {name: getattr(self, name) for name in self.names}
-        return self.function(input, target, **tensors, **self.options)
+        return self.function(input, target, **{name: getattr(self, name) for name in self.names})
 
 
 class MSELoss(Loss):
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(functional.mse_loss, {}, reduction=reduction)
 
 
@@ -240,7 +260,7 @@ class HuberLoss(Loss):
 
 class NLLLoss(Loss):
     def __init__(
-        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         options = {"ignore_index": ignore_index, "reduction": reduction}
         super().__init__(functional.nll_loss, {"weight": weight}, **options)
@@ -250,6 +270,7 @@ class CrossEntropyLoss(Loss):
     def __init__(
         self,
         weight: Tensor | None = None,
+        *,
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
@@ -264,6 +285,7 @@ class BCEWithLogitsLoss(Loss):
     def __init__(
         self,
         weight: Tensor | None = None,
+        *,
         reduction: str = "mean",
         pos_weight: Tensor | None = None,
     ) -> None:

@@ -634,16 +634,16 @@ class Sequential(Module):
             self.add_module(name, part)
         ### END SOLUTION
 
-    def forward(self, x: Any) -> Any:
-        """Each module is called with what the one before gave: hooks run. Without any, x."""
+    def forward(self, input: Any) -> Any:
+        """Each module is called with what the one before gave: hooks run. Without any, input."""
         # TODO: a loop.
         # HINT: one activation may be there twice. Which of the methods above has each module once?
         ### BEGIN SOLUTION
         # HINT: for part in self: …; __iter__ is given.
-        # HINT: x = part(x)
+        # HINT: input = part(input)
         for part in self:
-            x = part(x)
-        return x
+            input = part(input)
+        return input
         ### END SOLUTION
 
     def __getitem__(self, index: Any) -> Any:

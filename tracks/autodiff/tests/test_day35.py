@@ -5,7 +5,9 @@ torch's nn in the place of the library's, which is what changing the import does
 """
 
 import ast
+import copy
 import math
+import pickle
 import re
 import types
 import weakref
@@ -518,6 +520,26 @@ def test_cnn_on_torch(rng):
     same_model(mine, theirs, rng.normal(4, 2, 8, 8), rng, "CNN")
 
 
+def copied(model, x, name):
+    """A deep copy and a pickle compute the same, and share no memory with the model."""
+    model.eval()
+    wanted, state = model(x).data, model.state_dict()
+    for how, twin in (
+        ("a deep copy", copy.deepcopy(model)),
+        ("a pickle", pickle.loads(pickle.dumps(model))),
+    ):
+        found = twin.state_dict()
+        assert list(found) == list(state), f"{how} of {name} has the state {list(found)}"
+        shared = [k for k, v in found.items() if np.shares_memory(v.data, state[k].data)]
+        assert not shared, f"{how} of {name} shares {shared} with the model"
+        close(twin(x).data, wanted, terms=64, scale=16.0, name=f"{how} of {name}")
+
+
+@exercise("Residual")
+def test_cnn_is_copied(rng):
+    copied(day.CNN(width=3), leaf(rng.normal(2, 1, 8, 8, dtype="float32"), False), "CNN")
+
+
 SIZES = {"vocab": 11, "context": 6, "dim": 8, "depth": 2, "heads": 2}
 
 
@@ -532,6 +554,11 @@ def test_gpt_on_torch(rng):
         same_model(mine, theirs, rng.integers(0, 11, *shape), rng, f"GPT of ids {shape}", steps=1)
         for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
             p.grad = q.grad = None
+
+
+@exercise("GPT")
+def test_gpt_is_copied(rng):
+    copied(day.GPT(**SIZES), leaf(rng.integers(0, SIZES["vocab"], 2, 5), False), "GPT")
 
 
 @exercise("GPT")
