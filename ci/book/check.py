@@ -4,6 +4,7 @@
 - every link inside the book has its target
 - in Chromium, at 390 and 1280 pixels, light and dark: no message on the console, no page that is
   wider than the screen, and no violation that axe finds
+- on a phone's width too, pictures are large enough to be read
 - stepped figures go forward and back by their buttons and by the arrow keys, and show one step;
   without scripts, the first and the last; sliders say what the days' references compute
 """
@@ -41,6 +42,8 @@ IN_BROWSER = (
     "autodiff/day12", "autodiff/day24",
 )  # fmt: skip
 """A page of each kind, and days with formulas, tables, pictures, sliders, and much code."""
+
+SEARCHED = "?q=online+softmax"
 
 
 def main(folder: Path) -> int:
@@ -120,9 +123,8 @@ def in_browser(folder: Path, pages: list[Path]) -> list[str]:
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         for width in (390, 1280):
-            for scheme in ("light", "dark"):
-                seen = look(browser, address, folder, pages, width, scheme)
-                found += [f"{page} at {width} pixels, {scheme}: {what}" for page, what in seen]
+            seen = look(browser, address, folder, pages, width)
+            found += [f"{page} at {width} pixels, {what}" for page, what in seen]
         found += without_scripts(browser, address, folder, pages)
         browser.close()
     return found
@@ -143,12 +145,10 @@ def without_scripts(browser: Browser, address: str, folder: Path, pages: list[Pa
 
 
 def look(
-    browser: Browser, address: str, folder: Path, pages: list[Path], width: int, scheme: str
+    browser: Browser, address: str, folder: Path, pages: list[Path], width: int
 ) -> Iterator[tuple[str, str]]:
-    context = browser.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme=cast(Any, scheme),
-    )
+    """What is wrong with the pages. Each is loaded once: it turns dark when the system does."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
     page = context.new_page()
     messages: list[str] = []
     page.on("console", lambda m: messages.append(f"console: {m.type}: {m.text}"))
@@ -160,18 +160,38 @@ def look(
     )
     for path in pages:
         name = str(path.relative_to(folder))
-        page.goto(urljoin(address, name), wait_until="networkidle")
-        yield from ((name, message) for message in messages)
-        messages.clear()
+        page.emulate_media(color_scheme="light")
+        page.goto(urljoin(address, name + SEARCHED * (name == "search.html")))
+        if name == "search.html":
+            page.locator("#search-results li").first.wait_for()
         yield from ((name, what) for what in stepped(page))
         yield from ((name, what) for what in slid(page))
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        if wide > width:
-            yield name, f"it is {wide} pixels wide"
-        for violation in Axe().run(page).response["violations"]:
-            where = violation["nodes"][0]["html"][:100]
-            yield name, f"axe: {violation['id']}: {violation['help']}: {where}"
+        yield from ((name, what) for what in unreadable(page))
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=cast(Any, scheme))
+            yield from ((name, f"{scheme}: {what}") for what in seen_by_axe(page, width))
+        yield from ((name, message) for message in messages)
+        messages.clear()
     context.close()
+
+
+def unreadable(page: Page) -> Iterator[str]:
+    """Pictures that are drawn so much smaller than they are that their words cannot be read."""
+    shares = (
+        "[...document.querySelectorAll('article img')].map(i => [i.src, i.width / i.naturalWidth])"
+    )
+    for picture, share in page.evaluate(shares):
+        if share < 0.7:
+            yield f"{picture} is shown at {share:.0%} of its size"
+
+
+def seen_by_axe(page: Page, width: int) -> Iterator[str]:
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    if wide > width:
+        yield f"it is {wide} pixels wide"
+    for violation in Axe().run(page).response["violations"]:
+        where = violation["nodes"][0]["html"][:100]
+        yield f"axe: {violation['id']}: {violation['help']}: {where}"
 
 
 def stepped(page: Page) -> Iterator[str]:

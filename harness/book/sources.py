@@ -19,6 +19,7 @@ from harness.book.proofs import proofs_of
 from harness.curriculum import Day, Exercise, Track, deeper_hints, generate_stub, read_source
 from harness.curriculum.definitions import definitions_of, exercise_owning
 from harness.curriculum.source import split_lines, syntax_tree
+from harness.screen.hints import in_words
 
 HERE = Path(__file__).parent
 WEEK = re.compile(r"^\|\s*(\d+)\s*\|\s*(\d+)-(\d+)\s*\|\s*(.+?)\s*\|$", re.MULTILINE)
@@ -52,6 +53,8 @@ def first_page(tracks: list[Track], repository: str = "") -> str:
     )
     url = f"https://github.com/{repository}" if repository else "<address of the repository>"
     text = text.replace("{tracks}", cards).replace("{url}", url)
+    browser = f", or a browser and [a Codespace](https://codespaces.new/{repository})"
+    text = text.replace("{or_a_browser}", browser if repository else "")
     text = text.replace("{folder}", repository.partition("/")[2] or "mlsys-102")
     tree = "\n".join(f"{title_of(track)} <{track.name}/index>" for track in tracks)
     return text + _toctree(f"{tree}\nglossary", hidden=True)
@@ -112,6 +115,12 @@ def weeks_of(track: Track) -> list[Week]:
     return weeks
 
 
+def week_of(day: Day, track: Track) -> str:
+    readme = (track.folder / "README.md").read_text(encoding="utf-8")
+    weeks = WEEK.findall(readme)
+    return next((w for w, first, last, _ in weeks if int(first) <= day.number <= int(last)), "")
+
+
 def written(track: Track) -> list[Day]:
     """The days that have all that a page shows."""
     return [day for day in track.days if day.lesson.exists() and day.tests.exists()]
@@ -143,7 +152,15 @@ def at_a_glance(day: Day, track: Track, repository: str) -> str:
     if repository:
         files += f" · [open in Codespaces](https://codespaces.new/{repository})"
         files += f" · [open in Colab]({colab(day.track, repository)})"
-    lines = [f"**Time** {day.doc.time}", f"**Needs** {day.doc.prerequisites}", f"**Files** {files}"]
+    place = f"[{title_of(track)}](index.md)"
+    if week := week_of(day, track):
+        place += f", [week {week}](week{week}.md)"
+    lines = [
+        f"**Track** {place}",
+        f"**Time** {day.doc.time}",
+        f"**Needs** {day.doc.prerequisites}",
+        f"**Files** {files}",
+    ]
     goals = "\n".join(f"- {goal}" for goal in day.doc.objectives)
     return (
         ":::{container} glance\n"
@@ -155,9 +172,9 @@ def at_a_glance(day: Day, track: Track, repository: str) -> str:
 def exercise_section(day: Day, exercise: Exercise) -> str:
     """The exercise as the learner's file has it, its deeper hints, and what its tests prove."""
     parts = [f"### {exercise.name}", f"```python\n{code_of(day, exercise)}\n```"]
-    hints = deeper_hints(day, exercise)
+    hints, shown = deeper_hints(day, exercise), in_words(day, exercise)
     for number, hint in enumerate(hints, 1):
-        parts.append(_folded(f"Hint {number} of {len(hints)}", _plain(hint)))
+        parts.append(_folded(f"Hint {number} of {len(hints)}", _plain(shown(hint))))
     if proofs := proofs_of(day, exercise.name):
         proved = "\n".join(f"- {_plain(proof)}" for proof in proofs)
         parts.append(_folded("What the tests prove", proved))

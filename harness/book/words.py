@@ -29,4 +29,10 @@ def spelled(term: str) -> str:
 
 def term_of(word: str) -> str:
     """The glossary's spelling of a match."""
-    return next(term for term in terms() if re.fullmatch(spelled(term), word))
+    return _spellings()[word]
+
+
+@cache
+def _spellings() -> dict[str, str]:
+    capital = {term[0].upper() + term[1:]: term for term in terms() if term.islower()}
+    return capital | {term: term for term in terms()}

@@ -96,6 +96,13 @@ def test_weeks_come_from_the_tracks_readme() -> None:
     assert "1. [Hello, Triton](day01.md)" in week_page(weeks[0])
 
 
+def test_a_page_says_where_it_belongs() -> None:
+    for track in find_tracks():
+        last, week = track.days[-1], weeks_of(track)[-1]
+        text = day_page(last, track, "")
+        assert f"](index.md), [week {week.number}](week{week.number}.md)" in text
+
+
 def test_the_first_page_says_how_to_begin() -> None:
     text = first_page(find_tracks(), "somebody/course")
     assert "git clone https://github.com/somebody/course\n$ cd course\n" in text
