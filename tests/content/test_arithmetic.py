@@ -24,6 +24,7 @@ SETTINGS = {
     "tries": 8,
     "group": 4,
     "every": 2,
+    "known": 100,
     "held": 12,
     "model": {"hidden_size": 16, "intermediate_size": 24, "moe_intermediate_size": 8},
 }
@@ -31,11 +32,15 @@ STAGES = ("pretrain", "sft", "grpo")
 
 
 @pytest.fixture
-def arithmetic() -> Iterator[ModuleType]:
+def arithmetic(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The program; it notes what it would plot, since a plot takes as long as all the rest."""
     pytest.importorskip("torch")
     with finder.use(finder.Choice(impl=SOLUTION)):
         sys.modules.pop("tracks.pytorch.arithmetic", None)
-        yield importlib.import_module("tracks.pytorch.arithmetic")
+        module = importlib.import_module("tracks.pytorch.arithmetic")
+        module.plotted, module.plot = [], module.Run.plot
+        monkeypatch.setattr(module.Run, "plot", lambda run: module.plotted.append(run.folder.name))
+        yield module
         sys.modules.pop("tracks.pytorch.arithmetic", None)
 
 
@@ -82,6 +87,8 @@ def test_resumes_to_the_bit(
     assert steps == [(s, i + 1) for s, n in zip(STAGES, (5, 3, 3), strict=True) for i in range(n)]
     for name, value in found[0][0].items():
         assert torch.equal(value, found[1][0][name]), name
+    assert arithmetic.plotted == 3 * ["whole"] + 3 * ["stopped"]
+    arithmetic.plot(run)
     assert (tmp_path / "stopped" / "curves.png").stat().st_size > 1000
 
 
@@ -160,6 +167,10 @@ def test_says_what_is_missing(arithmetic: ModuleType, tmp_path: Path) -> None:
         go(arithmetic, run, "grpo")
     with pytest.raises(SystemExit, match="other settings"):
         arithmetic.main(["pretrain", "--folder", str(run)])
+    team = tmp_path / "team"
+    (team / "sharded" / "step-00000002").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="goes on with torchrun"):
+        go(arithmetic, team, "pretrain")
     bad = tmp_path / "bad.json"
     bad.write_text('{"stepps": 3}')
     with pytest.raises(SystemExit, match="stepps"):

@@ -1,6 +1,7 @@
 """Given: arithmetic with answers that can be checked, and day 32's program.
 
     python -m tracks.pytorch.day32 pretrain|sft|grpo|eval|sample|export|seeds
+    torchrun --standalone --nproc-per-node 2 -m tracks.pytorch.day32 pretrain
 
 A DeepSeek model of your own days reads equations (pretrain), is shown how answers are written
 (sft), and then learns from its own tries (grpo). Every command but the last three goes on where it
@@ -20,6 +21,7 @@ import random
 import re
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,15 +44,16 @@ SETTINGS: dict[str, Any] = {
     "sft_steps": 150,
     "grpo_steps": 120,
     "batch": 64,
-    "tries": 128,
+    "tries": 256,
     "group": 8,
     "pretrain_lr": 4e-3,
     "sft_lr": 1e-3,
-    "grpo_lr": 2e-4,
+    "grpo_lr": 8e-4,
     "clip": 0.2,
     "beta": 0.04,
     "every": 50,
-    "held": 400,
+    "known": 8000,
+    "held": 1000,
     "model": {
         "vocab_size": len(LETTERS),
         "hidden_size": 48,
@@ -215,7 +218,7 @@ def interval(right: int, n: int) -> tuple[float, float]:
     z, rate = 1.96, right / n
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 class Score(NamedTuple):
@@ -268,9 +271,10 @@ class Run:
         self.folder, self.settings, self.device = folder, settings, device
         torch.manual_seed(settings["seed"])
         self.model: DeepSeekModel = DeepSeekModel(DeepSeekConfig(**settings["model"])).to(device)
-        self.sums = problems(settings["seed"], 8000, held=False)
+        self.sums = problems(settings["seed"], settings["known"], held=False)
         self.held = problems(-1, settings["held"], held=True)
         self.began = False
+        self.everywhere: Callable[[torch.Tensor], torch.Tensor] = lambda counts: counts
 
     def steps(self, stage: str) -> int:
         return int(self.settings[f"{stage}_steps"])
@@ -325,6 +329,10 @@ class Run:
             self.load(stage)
             print(f"{stage}: {steps} steps are done already")
             return
+        if stage == "pretrain" and any((self.folder / "sharded").glob("step-*")):
+            sys.exit(
+                "torchrun has begun this run: it goes on with torchrun, and any --nproc-per-node"
+            )
         bar = tqdm(total=steps, desc=stage, unit="step", disable=None)
 
         def report(named: str, step: int, values: dict[str, float]) -> None:
@@ -394,7 +402,7 @@ class Run:
         with expert_utilisation(model, batch.mask) as counts:
             result = learned(model, batch)
         for name, n in counts.items():
-            update_bias(model.get_submodule(name).gate, n, 0.001)
+            update_bias(model.get_submodule(name).gate, self.everywhere(n), 0.001)
         return result
 
     def exact(self) -> float:
@@ -468,7 +476,7 @@ def open_run(options: argparse.Namespace) -> Run:
     path = options.folder / "settings.json"
     if not path.exists():
         sys.exit(f"{options.folder} holds no run: python -m tracks.pytorch.day32 pretrain")
-    return Run(options.folder, json.loads(path.read_text()), options.device)
+    return Run(options.folder, {**SETTINGS, **json.loads(path.read_text())}, options.device)
 
 
 def last_stage(run: Run) -> str:
@@ -482,21 +490,28 @@ def last_stage(run: Run) -> str:
 # Commands ------------------------------------------------------------------------------------
 
 
-def stage(options: argparse.Namespace) -> None:
-    name, path = options.command, options.folder / "settings.json"
-    if name == "pretrain":
-        settings = read_settings(options.config)
-        if options.seed is not None:
-            settings["seed"] = options.seed
-        if path.exists() and json.loads(path.read_text()) != settings:
-            sys.exit(
-                f"{options.folder} holds a run with other settings: --folder takes another, and "
-                "deleting the folder forgets it"
-            )
+def begin(options: argparse.Namespace, write: bool = True) -> None:
+    """The folder of a run, with its settings."""
+    path = options.folder / "settings.json"
+    settings = read_settings(options.config)
+    if options.seed is not None:
+        settings["seed"] = options.seed
+    if path.exists() and {**SETTINGS, **json.loads(path.read_text())} != settings:
+        sys.exit(
+            f"{options.folder} holds a run with other settings: --folder takes another, and "
+            "deleting the folder forgets it"
+        )
+    if write:
         options.folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(settings, indent=2) + "\n")
         os.replace(temporary, path)
+
+
+def stage(options: argparse.Namespace) -> None:
+    name = options.command
+    if name == "pretrain":
+        begin(options)
     run = open_run(options)
     began = time.perf_counter()
     run.go(name)
@@ -595,6 +610,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for one in (pretrain, several):
         one.add_argument("--config", type=Path, help="a JSON file that changes SETTINGS")
     pretrain.add_argument("--seed", type=int)
+    pretrain.add_argument(
+        "--ep", type=int, help="under torchrun: how many processes divide the experts among them"
+    )
     writes = command("sample", "answer a problem")
     writes.add_argument("--prompt", default="27+48=")
     writes.add_argument("--tries", type=int, default=4)
@@ -611,6 +629,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     options = arguments(argv)
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun has started this process
+        from tracks.pytorch.distributed import program
+
+        program(options)
+        return
     act = {"eval": evaluate, "sample": sample, "export": export, "seeds": seeds}
     try:
         act.get(options.command, stage)(options)
