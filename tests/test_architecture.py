@@ -30,6 +30,7 @@ TRACK_MAY_IMPORT = {
     "tests": "harness.testing",
     "benches": "harness.benching",
     "lessons/figures": "harness.figures",
+    "library": "harness.curriculum",
 }
 
 
@@ -133,7 +134,9 @@ def test_a_circle_is_found() -> None:
     assert circles(edges) == [["b", "c"]]
 
 
-@pytest.mark.parametrize("folder", ["", "solutions", "tests", "benches", "lessons/figures"])
+@pytest.mark.parametrize(
+    "folder", ["", "solutions", "tests", "benches", "lessons/figures", "library"]
+)
 def test_tracks_import_what_is_made_for_them(folder: str) -> None:
     known = frozenset(modules())
     allowed = TRACK_MAY_IMPORT.get(folder, "harness.__main__")

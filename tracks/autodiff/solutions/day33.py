@@ -54,6 +54,9 @@ Pair = int | tuple[int, int]
 BLOCK = 1 << 20
 """How many bytes of columns are made at a time, if those of one image do not take more: what a
 core's own cache holds."""
+SHORT = 16
+"""numpy adds along one row at a time. Where rows are shorter than this, the same row of all images
+of a block, one behind the other in memory, makes a longer one."""
 
 
 class Window(NamedTuple):
@@ -154,7 +157,8 @@ def windows(x: np.ndarray, window: Window) -> np.ndarray:
 
     The view is (N, C, kh, kw, OH, OW): place (a, b) of the kernel, when the window stands at
     (i, j). It is read-only, since many of its elements are one number in memory. x has any strides;
-    N or C may be 0. OH and OW are those of ``window.places`` without padding; the window fits.
+    N or C may be 0. The window fits. OH and OW count its places in x itself: the padding of
+    ``window`` is in x already, and ``window.places`` would add it once more.
 
     Nothing is copied, and there is no loop.
 
@@ -203,7 +207,7 @@ def fold(columns: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarr
     (sh, sw), (dh, dw) = window.stride, window.dilation
     (above, below), (left, right) = window.padding
     height, width = above + size[0] + max(below, 0), left + size[1] + max(right, 0)
-    canvas = np.zeros((n, c, height, width), columns.dtype)
+    canvas = np.zeros_like(columns[:, :, 0, 0], shape=(n, c, height, width))  # in its order
     for a in range(kh):
         down = slice(a * dh, a * dh + sh * (rows - 1) + 1, sh)
         for b in range(kw):
@@ -324,9 +328,14 @@ class ToImages(Function, op="to_images"):
         filters = filters_of(w, window).transpose(0, 2, 1)
         out = np.empty((len(y), channels, *size), y.dtype)
         for some in blocks(out.shape, y.shape, window, y.itemsize):
-            columns = filters @ maps_of(y[some], window)
-            shape = len(columns), channels, *window.kernel, *y.shape[2:]
-            out[some] = fold(columns.reshape(shape), window, size)
+            maps, shape = y[some], (channels, *window.kernel, *y.shape[2:])
+            if y.shape[3] < SHORT:  # images side by side, in one product
+                size_of = window.groups, filters.shape[2], math.prod(y.shape[2:]) * len(maps)
+                columns = filters @ maps.transpose(1, 2, 3, 0).reshape(size_of)
+                columns = columns.reshape(*shape, len(maps)).transpose(5, 0, 1, 2, 3, 4)
+            else:
+                columns = (filters @ maps_of(maps, window)).reshape(len(maps), *shape)
+            out[some] = fold(columns, window, size)
         return out
         ### END SOLUTION
 
@@ -399,8 +408,8 @@ def of_images(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Given: what all functions of images have in common. f sees Tensors of float32 or float64, and
     images of four axes.
 
-    - TypeError, naming f, if an argument in the place of a Tensor is none, is not of floats, or is
-      of another dtype than the first.
+    - TypeError, naming f, if an argument in the place of a Tensor is not one, is not of floats, or
+      is of another dtype than the first. Only a bias may be None.
     - Images (C, H, W) are seen as (1, C, H, W), and the result loses that axis again. ValueError,
       naming f and the shape, for any other number of axes.
     - float16 is computed in float32 and rounded once.
@@ -409,11 +418,15 @@ def of_images(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(f)
     def call(x: Tensor, *args: Any, **options: Any) -> Tensor:
-        named = [options[k] for k in ("weight", "bias") if options.get(k) is not None]
-        for t in (x, *args[:2], *named) if "conv" in what else (x,):
-            if t is not None and not isinstance(t, day22.Tensor):
+        given = dict(zip(("weight", "bias"), args, strict=False)) | options
+        tensors = [x]
+        if "conv" in what:
+            bias = given.get("bias")
+            tensors += [given.get("weight"), *([] if bias is None else [bias])]
+        for t in tensors:
+            if not isinstance(t, day22.Tensor):
                 raise TypeError(f"{what}: a {type(t).__name__} in the place of a Tensor")
-            if t is not None and t.dtype != x.dtype:
+            if t.dtype != x.dtype:
                 raise TypeError(f"{what}: tensors of {x.dtype} and of {t.dtype}")
         needs_floats(what, x)
         if x.ndim not in (3, 4):
@@ -507,8 +520,9 @@ def conv_transpose2d(
       and columns on the right; in ``Window.padding`` that is as much *less* there.
     - ValueError, naming ``conv_transpose2d`` and the numbers or shapes, if the weight has not four
       axes, x has not M channels, groups does not divide M, output_padding is negative or not
-      smaller than the larger of stride and dilation, the result would have a size below 1, or the
-      bias is not (C,). What ``of_images`` and ``window_of`` refuse is refused.
+      smaller than the larger of stride and dilation, the result would have a size below 1, the
+      bias is not (C,), or padding is a word ("same" and "valid" are for ``conv2d``). What
+      ``of_images`` and ``window_of`` refuse is refused.
 
     Dumoulin and Visin 2016, chapter 4.
 
@@ -521,6 +535,8 @@ def conv_transpose2d(
     # HINT: x is in the place of y: the filters read C / groups channels of each group.
     # HINT: ((p, p - extra), …) instead of ((p, p), …): window._replace(padding=…).
     what = "conv_transpose2d"
+    if isinstance(padding, str):
+        raise ValueError(f"{what}: a padding of {padding!r}: it takes numbers")
     if weight.ndim != 4:
         raise ValueError(f"{what}: a weight (M, C / groups, kh, kw), not {weight.shape}")
     window = window_of(what, weight.shape[2:], stride, padding, dilation, groups)
@@ -600,9 +616,11 @@ class Largest(Function):
         # HINT: for one place (a, b) of the kernel windows(…)[:, :, a, b] is a whole image. How does
         # a maximum go through a list, and what does it remember?
         ### BEGIN SOLUTION
-        # HINT: pad with -inf. The maximum is a pass over all places (a, b); a second pass finds out
-        # which was the first to equal it: seen |= piece == best; rank += ~seen counts those before.
-        # HINT: a nan equals nothing: if there are any, piece != piece finds them.
+        # HINT: pad with -inf; begin with a best of -inf and a rank, the number a · kw + b of the
+        # place that the best is from, of 0. A piece is taken where it is above the best: of equal
+        # ones the first stays. ~(piece <= best) says where.
+        # HINT: that is True beside a nan as well, as it should be for the first one. Once the best
+        # is a nan nothing is above it, and only where best == best may anything be taken.
         # HINT: the padding comes before the image: np.maximum(rank, the first place that is in the
         # image at all). -(-a // b) rounds up.
         # HINT: at (i, j) place (a, b) is on pixel (i·sh + a·dh - above)·W + j·sw + b·dw - left:
@@ -612,17 +630,14 @@ class Largest(Function):
         width = x.shape[3]
         ctx.size = x.shape[2:]
         view = windows(padded(x, window, -np.inf), window)
-        pieces = [view[:, :, a, b] for a in range(kh) for b in range(kw)]
-        best = pieces[0].copy()
-        for piece in pieces[1:]:
+        best = np.full(view.shape[:2] + view.shape[4:], -np.inf, x.dtype)
+        rank = np.zeros(best.shape, np.min_scalar_type(kh * kw))
+        for k in range(kh * kw):
+            piece = np.ascontiguousarray(view[:, :, k // kw, k % kw])  # it is read twice
+            more = ~(piece <= best)
+            more &= best == best
+            np.maximum(rank, np.multiply(more, k, dtype=rank.dtype), out=rank)  # k only grows
             np.maximum(best, piece, out=best)
-        nan = np.isnan(best).any()
-        seen, rank = np.zeros(best.shape, bool), np.zeros(best.shape, np.min_scalar_type(kh * kw))
-        for piece in pieces:
-            seen |= piece == best
-            if nan:
-                seen |= piece != piece
-            rank += ~seen
         top, side = (np.arange(n) * s for n, s in zip(best.shape[2:], window.stride, strict=True))
         rows = np.clip(-((top - above) // dh), 0, kh - 1)[:, None]
         across = np.clip(-((side - left) // dw), 0, kw - 1)

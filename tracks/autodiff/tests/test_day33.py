@@ -182,7 +182,9 @@ def test_windows_copy_nothing(rng):
 @exercise("fold")
 @pytest.mark.parametrize("case", GEOMETRIES, ids=str)
 @pytest.mark.parametrize(
-    "padding", [((0, 0), (0, 0)), ((1, 1), (0, 2)), ((2, -1), (0, -2))], ids=str
+    "padding",
+    [((0, 0), (0, 0)), ((1, 1), (0, 2)), ((2, -1), (0, -2)), ((2, 0), (1, 0))],
+    ids=str,
 )
 def test_fold(case, padding, rng):
     kernel, padded = case["kernel"], case["size"]
@@ -234,6 +236,7 @@ CONVOLUTIONS = {
     "valid": dict(x=(1, 2, 4, 4), w=(1, 2, 3, 3), padding="valid"),
     "all of it": dict(x=(3, 6, 12, 11), w=(9, 2, 3, 2), groups=3, stride=(2, 1), padding=(2, 1),
                       dilation=(2, 3)),
+    "long rows": dict(x=(2, 4, 3, 21), w=(6, 2, 2, 3), groups=2, padding=1),
     "one image": dict(x=(2, 5, 4), w=(3, 2, 2, 2), padding=1),
     "no images": dict(x=(0, 4, 5, 5), w=(6, 2, 3, 3), groups=2, padding=1),
 }  # fmt: skip
@@ -254,7 +257,7 @@ def raw(case, rng):
 
 
 FUNCTIONS = ["plain", "1x1", "stride (3, 2)", "2 groups", "depthwise", "same", "all of it",
-             "stride beyond the window", "no images"]  # fmt: skip
+             "stride beyond the window", "long rows", "no images"]  # fmt: skip
 
 
 def torchs(window):
@@ -343,9 +346,15 @@ def test_functions_of_any_strides_and_dtype(name, rng):
 @each
 @pytest.mark.parametrize("needs", [(1, 0), (0, 1), (1, 1), (0, 0)], ids=str)
 def test_functions_keep_what_they_need(name, needs, rng):
-    f, a, b = calls(*raw("all of it", rng))[name]
+    x, w, y, *window = raw("all of it", rng)
+    f, a, b = calls(x, w, y, *window)[name]
     xs = [leaf(t, bool(n)) for t, n in zip((a, b), needs, strict=True)]
-    y = f(*xs)
+    columns = 8 * len(x) * x.shape[1] * w[0, 0].size * y[0, 0].size
+    y, seen = watch(f, *xs, of="numpy")
+    left = seen.live_bytes - y.data.nbytes
+    assert left < columns / 2, (
+        f"{left} bytes stay beside the arguments and the result; all columns have {columns}"
+    )
     kept = saved_bytes(y) if y.requires_grad else 0
     limit = needs[1] * a.nbytes + needs[0] * b.nbytes
     assert kept <= limit, f"the graph keeps {kept} bytes, where {limit} are needed"
@@ -402,7 +411,7 @@ def test_functions_have_no_loop(name):
         (2, 24, 2, 4, 1),
         (2, 2, 24, 4, 1),
         (2, 2, 2, 24, 1),
-        (2, 8, 8, 4, 8),
+        (2, 40, 40, 4, 40),
     ]
     no_loop(make, (2, 2, 2, 4, 1), large, f"{name}: (images, channels, filters, size, groups)")
 
@@ -489,6 +498,10 @@ def test_conv_refuses_other_dtypes():
         with pytest.raises(TypeError, match="conv2d"):
             day.conv2d(a, b)
             pytest.fail(f"{a.dtype} and {b.dtype} were accepted: a TypeError was due")
+    for a, b in ((None, leaf(w)), (leaf(x), None), (x, leaf(w))):
+        with pytest.raises(TypeError, match="conv2d"):
+            day.conv2d(a, b)
+            pytest.fail(f"{type(a)} and {type(b)} were accepted: a TypeError was due")
 
 
 def transposed(x, w, **options):
@@ -550,6 +563,8 @@ def test_order_of_the_arguments(rng):
         ((1, 2, 4, 4), (2, 3, 2, 2), None, {"output_padding": (2, 0), "stride": 2}, ["2"]),
         ((1, 2, 4, 4), (2, 3, 2, 2), None, {"output_padding": (0, -1)}, ["-1"]),
         ((1, 2, 1, 4), (2, 3, 2, 2), None, {"padding": 2}, ["2"]),
+        ((1, 2, 4, 4), (2, 3, 3, 3), None, {"padding": "same"}, ["same"]),
+        ((1, 2, 4, 4), (2, 3, 3, 3), None, {"padding": "valid"}, ["valid"]),
         ((2, 4), (2, 3, 2, 2), None, {}, ["(2, 4)"]),
     ],
     ids=str,
