@@ -54,7 +54,9 @@ def test_forward_values(shape, rng):
         assert np.shape(got) == shape, f"x has the shape {shape}, the result {np.shape(got)}"
         # The chord is too steep by h/2 · f'', up to terms in h² and rounding of about eps / h.
         expected = derivative(x) + 5e-7 * second(x)
-        assert np.all(np.abs(got - expected) < 1e-8), f"{name} at {x}: {got}, expected {expected}"
+        assert np.all(np.abs(got - expected) < 1e-8), (
+            f"the slope of {name} at {x}: {got}, expected {expected}"
+        )
 
 
 @exercise("forward_difference")
@@ -148,7 +150,9 @@ def test_central_values(shape, rng):
         got = day01.central_difference(f, x, 1e-5)
         assert np.shape(got) == shape, f"x has the shape {shape}, the result {np.shape(got)}"
         expected = derivative(x)
-        assert np.all(np.abs(got - expected) < 2e-9), f"{name} at {x}: {got}, expected {expected}"
+        assert np.all(np.abs(got - expected) < 2e-9), (
+            f"the slope of {name} at {x}: {got}, expected {expected}"
+        )
 
 
 @exercise("central_difference")
@@ -334,7 +338,9 @@ def test_second_derivative_values(shape, rng):
         got = day01.second_derivative(f, x)
         assert np.shape(got) == shape, f"x has the shape {shape}, the result {np.shape(got)}"
         expected = second(x)
-        assert np.all(np.abs(got - expected) < 3e-6), f"{name} at {x}: {got}, expected {expected}"
+        assert np.all(np.abs(got - expected) < 3e-6), (
+            f"the second derivative of {name} at {x}: {got}, expected {expected}"
+        )
 
 
 @exercise("second_derivative")

@@ -38,9 +38,9 @@ def near(got, expected, tolerance, what):
         return
     error, size = np.abs(got - expected), np.abs(expected).max()
     worst = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
+    where = f"element {tuple(map(int, worst))} is " if got.ndim else ""
     assert error[worst] <= tolerance * max(size, 1.0), (
-        f"{what}: element {tuple(map(int, worst))} is {got[worst]:.9g}, expected "
-        f"{expected[worst]:.9g}"
+        f"{what}: {where}{got[worst]:.9g}, expected {expected[worst]:.9g}"
     )
 
 

@@ -737,8 +737,9 @@ def test_a_later_registration_counts(rng):
     day22.register("sub", lambda a, b: "old", mine)
     day22.register("sub", lambda a, b: "new", mine)
     for x in (mine(rng.normal(2)), Heir(rng.normal(2))):
-        assert (x.sub(1), x - 1, 1 - x) == ("new", "new", "new"), (
-            f"after a second registration: {(x.sub(1), x - 1, 1 - x)}"
+        found = (x.sub(1), x - 1, 1 - x)
+        assert all(isinstance(y, str) and y == "new" for y in found), (
+            f"after a second registration of sub, x.sub(1), x - 1 and 1 - x are {found}"
         )
     assert isinstance(day22.Tensor([3.0]) - 1, day22.Tensor), "another class got the operator"
 

@@ -172,6 +172,10 @@ def test_hooks_in_order(rng):
     def twice(new):
         return new * 2.0
 
+    both = day25.Hooks()
+    both.add(lambda new: new * 2.0)
+    both.add(lambda new: new * 3.0)
+    close(both(g).data, 6 * g.data, name="the gradient after a hook that doubles, one that trebles")
     handles = [hooks.add(f) for f in (look, twice, look, twice, look)]
     found = hooks(g)
     close(found.data, 4 * g.data, name="the gradient after two hooks that double it")

@@ -627,10 +627,11 @@ def test_masks_arrays_and_broadcasting(rng):
     x[1:] = x[:1]
     right[1:] = right[:1]
     close(x.data, right, name="a row of x itself in x")
-    assert x._version == 3
+    assert x._version == 3, f"three changes are counted {x._version} times"
     for view in (x.T, x[0], x.reshape(-1)):
         view[0] = 9.0
-    assert x._version == 6 and x.tolist()[0][0] == 9.0
+    assert x._version == 6, f"six changes, three of them of views, are counted {x._version} times"
+    assert x.tolist()[0][0] == 9.0
     scalar = leaf(2.0, False)
     scalar[...] = 3.0
     assert scalar.item() == 3.0
@@ -669,7 +670,7 @@ def test_methods(rng):
         assert mine is x and theirs is twin
     close(x.data, twin.numpy(), terms=16, scale=16.0, name="five changes in a row")
     assert x.data is array, "the tensor has another array now: views would not see the change"
-    assert x._version == 5
+    assert x._version == 5, f"five changes are counted {x._version} times"
     x.zero_()
     assert not x.data.any()
     with pytest.raises(ValueError):
@@ -744,7 +745,8 @@ def test_values_that_do_not_fit(rng):
         assert "(2,)" in str(refusal.value), f"of which shape is the value? {refusal.value}"
     with pytest.raises(IndexError):
         x[2] = 1.0
-    assert x._version == 0 and np.array_equal(x.data, before)
+    assert x._version == 0, f"nothing was changed, and {x._version} changes are counted"
+    assert np.array_equal(x.data, before), "what was refused has changed x"
 
 
 @exercise("write_")
@@ -756,9 +758,10 @@ def test_expanded_views(rng):
             change()
             pytest.fail("an expanded view was written to: one place stands for many elements")
         assert "(4, 3)" in str(refusal.value), f"of which shape? {refusal.value}"
-    assert x._version == 0
+    assert x._version == 0, f"nothing was changed, and {x._version} changes are counted"
     x.zero_()
-    assert wide._version == 1 and not wide.data.any()
+    assert wide._version == 1, f"one change is counted {wide._version} times"
+    assert not wide.data.any()
 
 
 # -- day 23, again -----------------------------------------------------------------------------

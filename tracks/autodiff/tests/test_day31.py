@@ -599,9 +599,11 @@ def test_groups_are_made(rng):
     optimizer = Noting([{"params": iter([a, b])}, {"params": [c]}, mine], lr=0.1, decay=7)
     found = [(ids(g["params"]), g["lr"], g["decay"], g.get("mine")) for g in optimizer.param_groups]
     wanted = [(ids([a, b]), 0.1, 7, None), (ids([c]), 0.1, 7, None), (ids([d]), 2.0, 7, "x")]
-    assert found == wanted, f"the groups are {found}"
+    assert found == wanted, "lr, decay and mine of the groups are " + ", ".join(
+        str(values) for _, *values in found
+    )
     assert set(mine) == {"params", "lr", "mine"} and mine["params"] is d, (
-        f"the dict that was given is {set(mine)} now: the group is to be a copy"
+        f"the dict that was given has {sorted(mine)} now: the group is to be a copy"
     )
     assert optimizer.defaults == {"lr": 0.1, "decay": 7}, "the defaults changed"
     optimizer.add_param_group({"params": leaf([1.0])})

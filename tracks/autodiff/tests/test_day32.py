@@ -864,7 +864,10 @@ def test_a_chain_is_saved(stop):
         fresh_chain = chain(fresh, day, milestones=(6, 13))
         fresh_chain.load_state_dict(state)
         others[what] = fresh, fresh_chain
-        assert all(isinstance(s, day.LRScheduler) for s in fresh_chain._schedulers)
+        kinds = [type(s).__name__ for s in fresh_chain._schedulers]
+        assert all(isinstance(s, day.LRScheduler) for s in fresh_chain._schedulers), (
+            f"after loading from {what} the schedules are {kinds}"
+        )
     for epoch in range(stop, stop + 12):
         for what, (optimizer, other) in others.items():
             for got, wanted in zip(lrs_of(optimizer), lrs_of(a), strict=True):

@@ -454,7 +454,7 @@ def test_flatten():
                              ["b", {"dict": []}]]}],
             ["n", 3],
         ]
-    }, tree  # fmt: skip
+    }, f"flatten gives the tree {tree}"  # fmt: skip
     assert set(arrays) == {"w", "in.a.0", "in.a.1"}
     assert arrays["w"] is t.data and arrays["in.a.0"] is a and arrays["in.a.1"] is t.data
     assert day.flatten(t)[0] == {"tensor": ""} and day.flatten(3.5) == (3.5, {})
@@ -494,10 +494,13 @@ def test_flatten_refuses(state, names):
 
 @exercise("unflatten")
 def test_unflatten():
-    inner = {"dict": [["t", {"tensor": "a"}], [7, {"tuple": [1, [2, {"tensor": "b"}]]}]]}
+    b = {"tensor": "b"}
+    inner = {"dict": [["t", {"tensor": "a"}], [7, {"tuple": [b, [2, b]]}]]}
     tree = {"dict": [["x", inner], ["y", []], ["dict", {"tuple": []}], ["none", None]]}
     found = day.unflatten(tree, {"a": "A", "b": "B"})
-    assert found == {"x": {"t": "A", 7: (1, [2, "B"])}, "y": [], "dict": (), "none": None}, found
+    assert found == {"x": {"t": "A", 7: ("B", [2, "B"])}, "y": [], "dict": (), "none": None}, (
+        f"unflatten gives {found}"
+    )
     assert list(found) == ["x", "y", "dict", "none"], "the order of the keys is another one"
     assert day.unflatten("tensor", {}) == "tensor" and day.unflatten({"tensor": ""}, {"": 5}) == 5
 

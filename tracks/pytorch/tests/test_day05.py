@@ -364,7 +364,9 @@ def test_mlp_dropout_follows_the_mode(device, rng):
 def test_mlp_inside_another_module(device, rng):
     model = nn.Sequential(day05.MLP([4, 8, 3]), nn.Tanh()).to(device).to(torch.bfloat16)
     found = list(model.state_dict())
-    assert found == [f"0.layers.{i}.{n}" for i in (0, 1) for n in ("weight", "bias")], found
+    assert found == [f"0.layers.{i}.{n}" for i in (0, 1) for n in ("weight", "bias")], (
+        f"the state_dict holds {found}"
+    )
     out = model(rng.normal(2, 4, dtype=torch.bfloat16))
     assert out.dtype == torch.bfloat16
     out.sum().backward()
