@@ -24,8 +24,13 @@ def day_of(file: str) -> tuple[str, int]:
     parts = path.relative_to(ROOT).parts if path.is_relative_to(ROOT) else ()
     number = re.search(r"day(\d+)(?=\D|$)", path.stem)
     if len(parts) < 3 or parts[0] != "tracks" or number is None:
-        sys.exit(f"{file} belongs to no day: open a dayNN.py, its lesson or its tests.")
+        sys.exit(f"{short(file)} belongs to no day: open a dayNN.py, its lesson or its tests.")
     return parts[1], int(number[1])
+
+
+def short(file: str) -> str:
+    path = Path(os.path.abspath(file))
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else file
 
 
 def exercise_at(file: str, line: int) -> str:
@@ -49,7 +54,7 @@ def exercise_at(file: str, line: int) -> str:
             fitting = [n for n in names if n in called or stem == n or stem.startswith(f"{n}_")]
             if fitting:
                 return max(fitting, key=len)
-    sys.exit(f"{file}:{line} is in no exercise: put the cursor into {', '.join(names)}.")
+    sys.exit(f"{short(file)}:{line} is in no exercise: put the cursor into {', '.join(names)}.")
 
 
 def _exercises(file: str) -> list[str]:

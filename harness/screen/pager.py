@@ -82,7 +82,10 @@ KEYS = r"-Psspace\: on, b\: back, q\: end"
 
 
 def _pager() -> list[str]:
-    """The first that is installed: what PAGER says, less, more."""
+    """The first that is installed: what PAGER says, less, more. None where PAGER is cat, which is
+    how one says so."""
+    if os.environ.get("PAGER") == "cat":
+        return []
     for command in (os.environ.get("PAGER", ""), "less", "more"):
         words = shlex.split(command)
         if words and shutil.which(words[0]):

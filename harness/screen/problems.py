@@ -41,7 +41,8 @@ def problem_lines(result: DayResult) -> list[str]:
         sentence = first_sentence(failure.message)
         # what was not tried after a test that did not end says nothing new
         if failure.file and failure.line and not sentence.startswith("was not tried"):
-            first.setdefault((failure.file, failure.line), f"{_place(failure)}: {sentence}")
+            told = f"{sentence} {first_sentence(failure.says)}".rstrip()
+            first.setdefault((failure.file, failure.line), f"{_place(failure)}: {told}")
     return [first[place] for place in sorted(first)]
 
 

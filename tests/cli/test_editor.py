@@ -141,8 +141,8 @@ def test_any_file_of_the_day_may_be_open(toy: Toy, file: str) -> None:
 def test_a_file_of_no_day_is_told_so(toy: Toy, file: str) -> None:
     done = run(toy, "Hint for this day", file)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith(
-        "belongs to no day: open a dayNN.py, its lesson or its tests."
+    assert done.stderr.strip() == (
+        f"{file} belongs to no day: open a dayNN.py, its lesson or its tests."
     )
     assert len(done.stderr.splitlines()) == 1
 

@@ -78,8 +78,11 @@ def test_more_gets_no_colours(tmp_path: Path) -> None:
         shown.close(5.0)
 
 
-def test_without_any_pager_it_is_printed(tmp_path: Path) -> None:
-    shown = terminal(LESSON, PATH=str(tmp_path), PAGER="no-such-pager -x")
+@pytest.mark.parametrize("pager", ["no-such-pager -x", "cat"])
+def test_without_any_pager_it_is_printed(tmp_path: Path, pager: str) -> None:
+    """Or with cat, which asks for that, although less is there: the editor's tasks do."""
+    there = {} if pager == "cat" else {"PATH": str(tmp_path)}
+    shown = terminal(LESSON, PAGER=pager, **there)
     try:
         shown.wait_for("Derivatives")
         shown.wait_for("aircraft")  # near the end: who does not read on stops the program
