@@ -19,7 +19,7 @@ Learning objectives:
 
 Any function that a computer works out is a chain (or a net) of a few simple ones whose slopes are
 known. So there is one rule to learn, and it is the whole of automatic differentiation: multiply
-along the way, add where ways meet.
+along a path, add where paths meet.
 
 Hints:
 - Write down the numbers between the functions first. The slopes need them.

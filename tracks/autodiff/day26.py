@@ -125,7 +125,9 @@ def adopt(x: Tensor, others: Iterable[Any]) -> None:
     """If ``x`` has no counter yet and lies on the memory of one of ``others``: that one's."""
     if not hasattr(x, "version"):
         for other in others:
-            if np.may_share_memory(x.data, other.data):
+            # Two arrays that are no views lie on one memory only if they are one array.
+            views = x.data.base is not None or other.data.base is not None
+            if x.data is other.data or (views and np.may_share_memory(x.data, other.data)):
                 x.version = version_of(other)
                 return
 

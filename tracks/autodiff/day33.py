@@ -54,6 +54,9 @@ Pair = int | tuple[int, int]
 BLOCK = 1 << 20
 """How many bytes of columns are made at a time, if those of one image do not take more: what a
 core's own cache holds."""
+SHORT = 16
+"""numpy adds along one row at a time. Where rows are shorter than this, the same row of all images
+of a block, one behind the other in memory, makes a longer one."""
 
 
 class Window(NamedTuple):
@@ -133,7 +136,8 @@ def windows(x: np.ndarray, window: Window) -> np.ndarray:
 
     The view is (N, C, kh, kw, OH, OW): place (a, b) of the kernel, when the window stands at
     (i, j). It is read-only, since many of its elements are one number in memory. x has any strides;
-    N or C may be 0. OH and OW are those of ``window.places`` without padding; the window fits.
+    N or C may be 0. The window fits. OH and OW count its places in x itself: the padding of
+    ``window`` is in x already, and ``window.places`` would add it once more.
 
     Nothing is copied, and there is no loop.
 
@@ -279,8 +283,8 @@ def of_images(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Given: what all functions of images have in common. f sees Tensors of float32 or float64, and
     images of four axes.
 
-    - TypeError, naming f, if an argument in the place of a Tensor is none, is not of floats, or is
-      of another dtype than the first.
+    - TypeError, naming f, if an argument in the place of a Tensor is not one, is not of floats, or
+      is of another dtype than the first. Only a bias may be None.
     - Images (C, H, W) are seen as (1, C, H, W), and the result loses that axis again. ValueError,
       naming f and the shape, for any other number of axes.
     - float16 is computed in float32 and rounded once.
@@ -289,11 +293,15 @@ def of_images(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(f)
     def call(x: Tensor, *args: Any, **options: Any) -> Tensor:
-        named = [options[k] for k in ("weight", "bias") if options.get(k) is not None]
-        for t in (x, *args[:2], *named) if "conv" in what else (x,):
-            if t is not None and not isinstance(t, day22.Tensor):
+        given = dict(zip(("weight", "bias"), args, strict=False)) | options
+        tensors = [x]
+        if "conv" in what:
+            bias = given.get("bias")
+            tensors += [given.get("weight"), *([] if bias is None else [bias])]
+        for t in tensors:
+            if not isinstance(t, day22.Tensor):
                 raise TypeError(f"{what}: a {type(t).__name__} in the place of a Tensor")
-            if t is not None and t.dtype != x.dtype:
+            if t.dtype != x.dtype:
                 raise TypeError(f"{what}: tensors of {x.dtype} and of {t.dtype}")
         needs_floats(what, x)
         if x.ndim not in (3, 4):
@@ -375,8 +383,9 @@ def conv_transpose2d(
       and columns on the right; in ``Window.padding`` that is as much *less* there.
     - ValueError, naming ``conv_transpose2d`` and the numbers or shapes, if the weight has not four
       axes, x has not M channels, groups does not divide M, output_padding is negative or not
-      smaller than the larger of stride and dilation, the result would have a size below 1, or the
-      bias is not (C,). What ``of_images`` and ``window_of`` refuse is refused.
+      smaller than the larger of stride and dilation, the result would have a size below 1, the
+      bias is not (C,), or padding is a word ("same" and "valid" are for ``conv2d``). What
+      ``of_images`` and ``window_of`` refuse is refused.
 
     Dumoulin and Visin 2016, chapter 4.
 

@@ -167,7 +167,7 @@ def configs() -> list[triton.Config]:
         triton.Config({"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 64, "GROUP": 8}, num_warps=4,
         num_stages=4) may be one of them.
     """
-    # TODO: list configurations from small to large.
+    # TODO: List configurations from small to large.
     # HINT: Which tile had day 17's _config for large results, and which for small ones?
     raise NotImplementedError("configs")
 

@@ -68,7 +68,7 @@ def rms_norm_kernel(
 ):
     """Program i turns row i of x (any strides; BLOCKS blocks) into row i of out (contiguous)."""
     # TODO: load block 0 and keep it; add the squares of all blocks; scale and store block 0, then
-    # TODO: load each other block again, scale it and store it.
+    #       load each other block again, scale it and store it.
     # HINT: Which of the blocks can be normalised without another read?
     pass
 

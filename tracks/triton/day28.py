@@ -314,7 +314,7 @@ def decode_attention(
         decode_attention([[[[1, 0]]]], [[[[log 3, 0], [0, 9]]]], [[[[4, 1], [8, 1]]]], scale=1) is
         [[[[5, 1]]]]: the weights are 3/4 and 1/4.
     """
-    # TODO: group and config, allocate the result, launch one program for each block of heads.
+    # TODO: Group and config, allocate the result, launch one program for each block of heads.
     # HINT: The kernel's exponential has the base 2. Which number of yours has to know that?
     raise NotImplementedError("decode_attention")
 
@@ -368,7 +368,7 @@ def decode_attention_split_kernel(
     )
     part = tl.program_id(1)
     # TODO: how long is this text, and where does the part begin and end? Walk over it; divide and
-    # TODO: store the output, store its logsumexp.
+    #       store the output, store its logsumexp.
     # HINT: What would part 0 of a short text get, if the parts were dealt out by the longest one?
     pass
 

@@ -619,7 +619,7 @@ class EarlyStopping(Callback):
         self.waited = 0
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        # TODO: better or not; count; stop.
+        # TODO: Better or not; count; stop.
         # HINT: of which sign is an improvement?
         ### BEGIN SOLUTION
         # HINT: gain = best - value, or value - best.

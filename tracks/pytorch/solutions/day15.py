@@ -67,7 +67,7 @@ def soft_lookup(
     >>> soft_lookup(torch.tensor([[1.0]]), keys, values)
     (tensor([[20.]]), tensor([[0.5000, 0.5000]]))
     """
-    # TODO: squared distances of all pairs, softmax over the keys, one product with the values.
+    # TODO: Squared distances of all pairs, softmax over the keys, one product with the values.
     # HINT: queries[..., :, None, :] - keys[..., None, :, :] holds every difference.
     ### BEGIN SOLUTION
     # HINT: a distance has a root in it, whose slope at 0 is infinite; a squared distance has not.

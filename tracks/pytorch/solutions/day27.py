@@ -314,7 +314,7 @@ def decoupled_rope(
     >>> [round(x, 4) for x in q.flatten().tolist()], [round(x, 4) for x in k.flatten().tolist()]
     ([-0.4161, 0.9093], [-0.9093, -0.4161])
     """
-    # TODO: frequencies and a factor; turn the queries; turn the key.
+    # TODO: Frequencies and a factor; turn the queries; turn the key.
     # HINT: rope_scale returns a factor, too. For which value of mscale is it the right one?
     ### BEGIN SOLUTION
     # HINT: rope_scale(dim, "yarn", factor, base=..., trained=..., slow=..., fast=..., device=...).

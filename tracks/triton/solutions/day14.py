@@ -250,7 +250,7 @@ def cross_entropy_rows_kernel(
     dlogits may be the same memory as logits.
     """
     # TODO: an ignored row: loss 0 and zeros, without reading it. Any other: largest and total as in
-    # TODO: online_softmax_kernel, the loss, then a second loop for the gradient.
+    #       online_softmax_kernel, the loss, then a second loop for the gradient.
     # HINT: The loss needs one logit by its position. When is the last moment to load it?
     ### BEGIN SOLUTION
     # HINT: The row's target is one number, so a plain if and else choose between the two cases.

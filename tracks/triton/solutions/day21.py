@@ -240,7 +240,7 @@ def grouped_matmul_kernel(
     that of all matrices.
     """
     # TODO: find the group of this tile and the tile's number within it; load the group's row of
-    # TODO: the table; compute the tile.
+    #       the table; compute the tile.
     # HINT: Four groups of 0, 6, 0 and 3 tiles end at 0, 6, 6 and 9. Whose is tile 7? How can all
     #       groups be asked at once, without a loop?
     ### BEGIN SOLUTION
@@ -471,7 +471,7 @@ def matmul_tma_kernel(
     (n, k) in (BLOCK_N, BLOCK_K). out_desc has blocks of (BLOCK_M, BLOCK_N // 2).
     """
     # TODO: loop over the tiles and, for each, along K: load a block of each descriptor, tl.dot;
-    # TODO: then split the sums into two halves, left and right, and store both.
+    #       then split the sums into two halves, left and right, and store both.
     # HINT: desc.load([i, j]) gives the block that begins at row i and column j. What would you have
     #       masked, and what does a block hold beyond the matrix's edge?
     ### BEGIN SOLUTION

@@ -654,7 +654,7 @@ def rms_norm_backward(
         rms_norm_backward([[1, 0]], [[1, 7]], [1, 1]) is about ([[0.196, -0.028]], [0.2, 0]).
     """
     # TODO: allocate, launch, and add up the partial rows; or, for long rows, find dweight by a
-    # TODO: function that you have.
+    #       function that you have.
     # HINT: layer_norm_dwdb sums dy * (x - mean) * rstd. With which mean is that what is asked for?
     ### BEGIN SOLUTION
     # HINT: One block up to FUSED columns: _programs(rows, columns) programs, whose partial rows

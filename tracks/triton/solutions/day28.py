@@ -382,7 +382,7 @@ def decode_attention(
         decode_attention([[[[1, 0]]]], [[[[log 3, 0], [0, 9]]]], [[[[4, 1], [8, 1]]]], scale=1) is
         [[[[5, 1]]]]: the weights are 3/4 and 1/4.
     """
-    # TODO: group and config, allocate the result, launch one program for each block of heads.
+    # TODO: Group and config, allocate the result, launch one program for each block of heads.
     # HINT: The kernel's exponential has the base 2. Which number of yours has to know that?
     ### BEGIN SOLUTION
     # HINT: e^x is 2^(x * log2(e)), so the kernel gets scale * math.log2(math.e).
@@ -451,7 +451,7 @@ def decode_attention_split_kernel(
     )
     part = tl.program_id(1)
     # TODO: how long is this text, and where does the part begin and end? Walk over it; divide and
-    # TODO: store the output, store its logsumexp.
+    #       store the output, store its logsumexp.
     # HINT: What would part 0 of a short text get, if the parts were dealt out by the longest one?
     ### BEGIN SOLUTION
     # HINT: length = keys, or tl.load(lengths_ptr + batch * lengths_stride).to(tl.int32) if RAGGED.

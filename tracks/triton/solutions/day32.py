@@ -378,7 +378,7 @@ def flash_attention_forward_kernel(
     q share a head of k and v. scale is the scale of the scores times log2(e).
     """
     # TODO: which tile, and which blocks of keys does it need? Load q; go through the blocks that
-    # TODO: are whole and through those that are cut; store o and lse.
+    #       are whole and through those that are cut; store o and lse.
     # HINT: Which numbers of this program can exceed int32 once they are multiplied with a stride?
     ### BEGIN SOLUTION
     # HINT: matrix, tile = _work_order(tl.program_id(0), tl.cdiv(queries, BLOCK_M), matrices,

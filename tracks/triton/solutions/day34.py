@@ -316,7 +316,7 @@ def flash_dkdv_kernel(
     the scores.
     """
     # TODO: which tile of which head? Load k and v; go through the blocks of queries that are cut
-    # TODO: and through those that are whole; store dk and dv.
+    #       and through those that are whole; store dk and dv.
     # HINT: work_order begins with the last tile. Which tile of keys has the most queries?
     ### BEGIN SOLUTION
     # HINT: matrix, tile = _work_order(tl.program_id(0), tiles, matrices, together), and the tile of
