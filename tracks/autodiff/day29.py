@@ -473,8 +473,8 @@ class Sequential(Module):
         # HINT: names are strings.
         raise NotImplementedError("Sequential.__init__")
 
-    def forward(self, x: Any) -> Any:
-        """Each module is called with what the one before gave: hooks run. Without any, x."""
+    def forward(self, input: Any) -> Any:
+        """Each module is called with what the one before gave: hooks run. Without any, input."""
         # TODO: a loop.
         # HINT: one activation may be there twice. Which of the methods above has each module once?
         raise NotImplementedError("Sequential.forward")

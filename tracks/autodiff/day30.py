@@ -2,7 +2,8 @@
 Day 30: Layers
 ==============
 Estimated time: 2-3 hours
-Prerequisites: Day 23 (context), Day 26 (modes and mutation), Day 29 (Module and Parameter)
+Prerequisites: Day 22 (Function), Day 23 (context), Day 26 (modes and mutation),
+  Day 27 (higher order), Day 29 (Module and Parameter)
 Lesson: lessons/day30.md
 
 Learning objectives:
@@ -45,6 +46,7 @@ import numpy as np
 
 from tracks.autodiff import day23
 from tracks.autodiff import operations as ops
+from tracks.autodiff.day16 import axis_of
 from tracks.autodiff.day18 import count_of, needs_floats
 from tracks.autodiff.day22 import Function, to
 from tracks.autodiff.day26 import no_grad, write_
@@ -103,7 +105,8 @@ def ones_(tensor: T) -> T:
 
 
 def fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
-    """How many numbers come into one output of a weight, and into how many outputs one number goes.
+    """How many numbers come into one output of a weight, and into how many outputs one number goes:
+    two ints.
 
     A weight is (out, in) for a matrix product, and (out, in, *kernel) for a convolution: there an
     output gathers all places of the kernel, and an input reaches as many outputs.
@@ -141,8 +144,8 @@ def xavier_uniform_(tensor: T, gain: float = 1.0) -> T:
     - in place, in any dtype of floats and any strides; the tensor itself is given back, and the
       change is counted. A parameter may be filled: nothing is recorded.
     - all random numbers come from ``generator()``
-    - a tensor without elements is left as it is. Fewer than two axes: ``fan_in_and_fan_out``
-      refuses them.
+    - fewer than two axes: ``fan_in_and_fan_out`` refuses them, elements or none. Any other tensor
+      without elements is left as it is.
 
     Glorot and Bengio 2010. The variance is b² / 3: that of ``xavier_normal_``.
 
@@ -253,8 +256,8 @@ class Linear(Module):
         # HINT: for kaiming_uniform_ with a = √5: what is √3 · √(2 / (1 + 5))?
         raise NotImplementedError("Linear.reset_parameters")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return (
@@ -273,7 +276,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     - Unless ``training``, and for p = 0, x itself is the result, and nothing is drawn.
     - What is dropped is zero whatever it was, inf and nan too, and gets the gradient 0; what is
       kept gets the gradient divided by 1 - p. With p = 1 all is zero, and still a result of x.
-    - x is of floats, any shape and strides. ValueError, naming p, if it is not in [0, 1].
+    - x is of floats, any shape and strides. TypeError, naming ``dropout`` and the dtype, for other
+      numbers. ValueError, naming p, if it is not in [0, 1].
 
     Limit: the graph keeps one byte for each element, and 64 more (``saved_bytes`` of day 23): not
     x, and no mask of floats.
@@ -297,8 +301,8 @@ class Dropout(Module):
             raise ValueError(f"Dropout: p is {p}, and a probability lies between 0 and 1")
         self.p = p
 
-    def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p, self.training)
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -319,8 +323,9 @@ def embedding(ids: Tensor, weight: Tensor, padding_idx: int | None = None) -> Te
 
     - ids are int32 or int64, of any shape, () too. A row that is named twice gets the sum of both
       gradients.
-    - The row ``padding_idx`` is looked up like any other, and gets no gradient (exactly 0). A
-      negative one counts from the end; ``row_of`` refuses what is no row.
+    - The row ``padding_idx`` is looked up like any other, and gets no gradient (exactly 0, whatever
+      comes in). A row of inf or nan is looked up as it is. A negative ``padding_idx`` counts from
+      the end; ``row_of`` refuses what is no row.
     - IndexError, naming the id and the number of rows, for an id that is no row; a negative id does
       not count from the end. TypeError, naming the dtype, unless ids are signed integers.
       ValueError, naming the shape, if the weight has not two axes.
@@ -353,8 +358,8 @@ class Embedding(Module):
             with no_grad():
                 self.weight[self.padding_idx] = 0
 
-    def forward(self, ids: Tensor) -> Tensor:
-        return embedding(ids, self.weight, self.padding_idx)
+    def forward(self, input: Tensor) -> Tensor:
+        return embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
@@ -369,7 +374,7 @@ class Normalize(Function):
 
     x is of float32 or float64. mean and var have the axes with length 1; var is the mean of
     (x - mean)², and rows near 10,000 with a spread of 1 come out right in float32. Over no elements
-    mean and var are 0. numpy must not warn.
+    mean and var are 0. numpy must not warn, not even where x has an inf or a nan.
 
     Shares, with n elements along the axes, ⟨·⟩ their mean, r = √(var + eps), and the gradients
     g of y, a of mean, b of var, of which each may be None if nothing came there
@@ -421,7 +426,7 @@ def layer_norm(
 
     - x is of floats, any shape that ends in normalized_shape (a number stands for one axis), any
       strides. float16 is computed in float32, parameters included, and rounded once. The result has
-      the dtype of x.
+      the dtype of x. TypeError, naming ``layer_norm`` and the dtype, if x is not of floats.
     - ValueError, naming ``layer_norm`` and both shapes, if x does not end in normalized_shape, that
       is empty, or weight or bias has another shape.
 
@@ -454,8 +459,8 @@ class LayerNorm(Module):
         self.register_parameter("weight", Parameter(ones) if affine else None)
         self.register_parameter("bias", Parameter(zeros) if shifted else None)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input: Tensor) -> Tensor:
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         affine, bias = self.elementwise_affine, self.bias is not None
@@ -482,7 +487,8 @@ def batch_norm(
       n - 1, not n (n: elements a channel). No graph knows of it; the change is counted. With n = 0
       nothing moves.
     - Else (x - running_mean) / √(running_var + eps), and nothing moves.
-    - x is of floats, any strides; float16, and dtypes, as in ``layer_norm``.
+    - x is of floats, any strides; float16, dtypes and the TypeError, naming ``batch_norm``, are as
+      in ``layer_norm``.
     - ValueError, naming ``batch_norm`` and the shape of x, for fewer than two axes, and in training
       for n = 1, where nothing can vary; naming both shapes, if one of the four is not (C,); and if
       there is no running statistic to use.
@@ -533,14 +539,15 @@ class BatchNorm(Module):
         # HINT: which of them does an optimiser train, and which does a file hold?
         raise NotImplementedError("BatchNorm.__init__")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """- In training mode: the batch's statistics. The running ones move, if there are any, by
           ``momentum``, or, where that is None, by 1 / (batches so far, this one included): then
           they are the plain mean of all batches. ``num_batches_tracked`` counts the batch, in
           place.
         - In eval mode: the running statistics; the batch's, if there are none. Nothing moves.
-        - ValueError, naming the shape, if x has a number of axes that is not in ``ranks``; then
-          nothing has moved or been counted.
+          ``batch_norm`` takes no None as its momentum: any number will do here.
+        - ValueError, naming the shape, if input has a number of axes that is not in ``ranks``. Of
+          an input that is refused, here or by ``batch_norm``, nothing has moved or been counted.
         """
         # TODO: check; count; choose statistics and factor; batch_norm.
         # HINT: what does training mean for a module without running statistics?
@@ -569,25 +576,25 @@ class BatchNorm2d(BatchNorm):
 
 
 class ReLU(Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.relu()
+    def forward(self, input: Tensor) -> Tensor:
+        return input.relu()
 
 
 class Tanh(Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.tanh()
+    def forward(self, input: Tensor) -> Tensor:
+        return input.tanh()
 
 
 class Sigmoid(Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sigmoid()
+    def forward(self, input: Tensor) -> Tensor:
+        return input.sigmoid()
 
 
 class SiLU(Module):
     """x · sigmoid(x)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * x.sigmoid()
+    def forward(self, input: Tensor) -> Tensor:
+        return input * input.sigmoid()
 
 
 class GELU(Module):
@@ -599,11 +606,11 @@ class GELU(Module):
             raise ValueError(f"GELU: approximate is none or tanh, not {approximate!r}")
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         if self.approximate == "none":
-            return ops.gelu(x)
-        inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
-        return x * (inner.tanh() + 1) * 0.5
+            return ops.gelu(input)
+        inner = (input + input * input * input * 0.044715) * math.sqrt(2 / math.pi)
+        return input * (inner.tanh() + 1) * 0.5
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -614,8 +621,8 @@ class Softmax(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.softmax(self.dim)
+    def forward(self, input: Tensor) -> Tensor:
+        return input.softmax(self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -628,10 +635,12 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        first, last = (d % x.ndim for d in (self.start_dim, self.end_dim))
-        inner = math.prod(x.shape[first : last + 1])
-        return ops.reshape(x, (*x.shape[:first], inner, *x.shape[last + 1 :]))
+    def forward(self, input: Tensor) -> Tensor:
+        first, last = (axis_of(d, input.ndim, "Flatten") for d in (self.start_dim, self.end_dim))
+        if first > last:
+            raise ValueError(f"Flatten: from axis {first} to axis {last} of {input.shape}")
+        inner = math.prod(input.shape[first : last + 1])
+        return ops.reshape(input, (*input.shape[:first], inner, *input.shape[last + 1 :]))
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
