@@ -1,23 +1,27 @@
 """Grades many submissions of which the right grade is known, and counts what went wrong.
 
     python benchmarks/grade_load.py [N] [--days autodiff/1,autodiff/2] [--jobs 2] [--engine ray]
+                                        [--write]
 
-A submission is one of: a day's reference, a known bug of it, a fault (no Python, ends its process,
-asks for all memory, prints a lot, leaves a process behind) or a cheat (raises a skip, reads the
-reference or another submission, replaces what grades it). They are graded as a class, by the
-command that teachers use. Printed are those lost (no grade in the gradebook), those graded wrong,
-processes left over, and the memory of the command itself.
+A submission is one of: a day's reference, a known bug of it, a mutant of it (a small change that
+the day's tests notice), a fault (no Python, ends its process, asks for all memory, prints a lot,
+leaves a process behind; and those of tests/faults/gallery.py that no limit has to stop) or a cheat
+(raises a skip, reads the reference or another submission, replaces what grades it, forges results).
+They are graded as a class, by the command that teachers use. Printed are those lost (no grade in
+the gradebook), those graded wrong, processes left over, and the memory of the command itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -35,6 +39,9 @@ from harness.curriculum import (  # noqa: E402
     read_source,
 )
 from harness.grade.command import days_of  # noqa: E402
+from harness.mutate.operators import Mutant, mutants_of, same_program  # noqa: E402
+from tests.faults.gallery import FAULTS as BODIES  # noqa: E402
+from tests.support.record import TEACHING, record  # noqa: E402
 
 SEED = 7
 MARK = 86_393
@@ -48,19 +55,35 @@ FAULTS = {
     "prints a lot": ("for _ in range(10**5):\n    print('x' * 100)\n", True),
     "leaves a process": (f"import subprocess\nsubprocess.Popen(['sleep', '{MARK}'])\n", True),
 }
-ALONE = {"no Python": "def (:\n", "nothing": "\n"}
+ALONE = {name: fault.body for name, fault in BODIES.items() if fault.whole and not fault.slow}
+IN_ONE = {name: fault.body for name, fault in BODIES.items() if not (fault.whole or fault.slow)}
+"""The body of an exercise, which must not pass; what else the day has may stand on it."""
 # What stands below the reference to get around its tests, and below the stub to get its answers.
 AROUND = {
     "skips": "import pytest\npytest.skip('no', allow_module_level=True)\n",
     "skips as unittest does": "import unittest\nraise unittest.SkipTest('no')\n",
     "replaces close": "import harness.testing as t\nt.close = lambda *a, **k: None\n",
+    "replaces close's code": (
+        "import harness.testing as t\nt.close.__code__ = (lambda *a, **k: None).__code__\n"
+    ),
+    "replaces a module": (
+        "import sys, types\nsys.modules['harness.testing'] = types.ModuleType('harness.testing')\n"
+    ),
+    "widens a constant": (
+        "import harness.grading.guard as g\ng.ALLOCATES = g.ALLOCATES | {'add'}\n"
+    ),
+    "imports ctypes": "import ctypes\n",
+    "forges results": (
+        'import os\nfor n in range(3, 64):\n    try: os.write(n, b\'{"kind": "finished"}\\n\')\n'
+        "    except OSError: pass\n"
+    ),
 }
 STOLEN = {
     "imports the reference": "from tracks.{track}.solutions.{name} import *\n",
     "reads the reference": "exec(open({solution!r}).read())\n",
     "reads another's": "exec(open({other!r}).read())\n",
 }
-KINDS = ("reference", "bug", "bug", "fault", "cheat")
+KINDS = ("reference", "bug", "mutant", "fault", "cheat")
 
 
 def submission(
@@ -73,10 +96,18 @@ def submission(
     if kind == "bug":
         bug = pick.choice(load_bugs(day.bugs, source).bugs)
         return apply_bug(source, bug, day.bugs), {bug.exercise}
+    if kind == "mutant":
+        mutant = pick.choice(noticed(day))
+        return mutant.source, {mutant.exercise}
     if kind == "fault":
-        name = pick.choice([*FAULTS, *ALONE])
+        name = pick.choice([*FAULTS, *ALONE, *IN_ONE])
         if name in ALONE:
             return ALONE[name], None
+        if name in IN_ONE:
+            victim = pick.choice([e.name for e in day.exercises])
+            body = IN_ONE[name].replace("double(", f"{victim}(").replace("{seconds}", str(MARK))
+            body = textwrap.indent(f"x = args[0] if args else None\n{body}", "    ")
+            return f"{source}\n\ndef {victim}(*args, **kwargs):\n{body}\n", {victim}
         return f"{source}\n{FAULTS[name][0]}", set() if FAULTS[name][1] else None
     name = pick.choice([*AROUND, *STOLEN])
     if name in AROUND:
@@ -86,12 +117,24 @@ def submission(
     return f"{generate_stub(source, day.solution)}\n{text}", None
 
 
+@functools.cache
+def noticed(day: Day) -> list[Mutant]:
+    """The mutants of the day's reference, but for those that are declared to change nothing."""
+    source = read_source(day.solution)
+    same = {
+        same_program(apply_bug(source, entry, day.bugs))
+        for entry in load_bugs(day.bugs, source).equivalents
+    }
+    return [m for m in mutants_of(source, day.solution) if same_program(m.source) not in same]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("n", nargs="?", type=int, default=1000)
     parser.add_argument("--days", default="autodiff/1")
     parser.add_argument("--jobs", default="")
     parser.add_argument("--engine", default="local")
+    parser.add_argument("--write", action="store_true", help="into docs/teaching.md")
     options = parser.parse_args()
     days = days_of(options.days, find_tracks())
     pick = random.Random(SEED)
@@ -103,7 +146,8 @@ def main() -> int:
             text, wrong = submission(day, kind, pick, classroom / "s0" / day.track)
             folder = classroom / f"s{n}" / day.track
             folder.mkdir(parents=True)
-            (folder / f"{day.name}.py").write_text(text, encoding="utf-8")
+            written = text.encode("utf-8", "surrogateescape")
+            (folder / f"{day.name}.py").write_bytes(written)
             expected[f"s{n}"] = (day, kind, wrong)
         began = time.monotonic()
         memory, code = graded(classroom, out, options)
@@ -112,18 +156,25 @@ def main() -> int:
     lost, bad = compare(book, expected)
     left = left_over()
     count = Counter(kind for _, kind, _ in expected.values())
-    print(
-        f"{options.n} submissions ({', '.join(f'{v} {k}' for k, v in count.items())}), exit {code}"
-    )
-    print(f"lost {len(lost)}, graded wrong {len(bad)}, processes left over {left}")
-    print(f"{seconds:.0f} s, {seconds / options.n:.2f} s a submission")
+    kinds = ", ".join(f"{v} {k}{'s' * (v > 1)}" for k, v in count.items())
+    lines = [
+        f"{options.n} submissions of {options.days} ({kinds})",
+        f"lost {len(lost)}, graded wrong {len(bad)}, processes left over {left}",
+        f"{seconds:.0f} s, {seconds / options.n:.2f} s a submission",
+    ]
     if memory:
         half = memory[len(memory) // 2 :]
         after = memory[len(memory) // 10] >> 20
-        print(f"memory of the command: {after} MB after a tenth, {half[0] >> 20} MB after half, "
-              f"{max(half) >> 20} MB at most after that")  # fmt: skip
+        lines.append(
+            f"memory of the command: {after} MB after a tenth, {half[0] >> 20} MB after half, "
+            f"{max(half) >> 20} MB at most after that"
+        )
+    print("\n".join(lines))
     for line in (lost + bad)[:20]:
         print(f"  {line}")
+    print(f"exit {code}")
+    if options.write:
+        record(TEACHING, "load", lines)
     return 1 if lost or bad or left else 0
 
 
@@ -167,9 +218,14 @@ def compare(
             lost.append(f"{name} ({day.key}, {kind}): {statuses or 'nothing'}")
             continue
         passed = {e for e, status in statuses.items() if status == "passed"}
-        right = set() if wrong is None else set(statuses) - wrong
-        # A bug may fail what stands on its exercise too; it must fail its own.
-        ok = passed == right if kind != "bug" else not passed & (wrong or set())
+        # What fails its own exercise may fail what stands on it, too.
+        ok = (
+            not passed
+            if wrong is None
+            else not passed & wrong
+            if wrong
+            else passed == set(statuses)
+        )
         if not ok:
             bad.append(f"{name} ({day.key}, {kind}): passed {sorted(passed)}")
     return lost, bad

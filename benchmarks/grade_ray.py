@@ -1,6 +1,7 @@
 """What scheduling on Ray costs: tasks that only wait as long as gradings took, on more workers.
 
     python benchmarks/grade_ray.py [N] [--records GRADES/records] [--workers 1,2,4,8] [--faster 100]
+                                       [--write]
 
 N tasks go through the loop that ENGINE=ray uses. Each waits as long as a grading of the gradebook
 whose records are given (without one: 3 s), divided by --faster, so that this machine's cores do not
@@ -23,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from harness.grade.cluster import LEFT_OUT, schedule  # noqa: E402
 from harness.grade.task import Record, Task  # noqa: E402
 from harness.protocol import DayResult  # noqa: E402
+from tests.support.record import TEACHING, record  # noqa: E402
 
 
 def wait(task: Task) -> str:
@@ -40,6 +42,7 @@ def main() -> int:
     parser.add_argument("--records", default="")
     parser.add_argument("--workers", default="1,2,4,8")
     parser.add_argument("--faster", type=float, default=100.0)
+    parser.add_argument("--write", action="store_true", help="into docs/teaching.md")
     options = parser.parse_args()
     known = [json.loads(path.read_text(encoding="utf-8"))["seconds"]
              for path in Path(options.records or "/nowhere").glob("*.json")] or [3.0]  # fmt: skip
@@ -49,7 +52,8 @@ def main() -> int:
         Task(f"s{n}", "autodiff", int(1e6 * s), {1: b"x" * 8000}, (1, 2))
         for n, s in enumerate(seconds)
     ]
-    print(f"{options.n} tasks of {1e3 * sum(seconds) / options.n:.0f} ms on average")
+    lines = [f"{options.n} tasks of {1e3 * sum(seconds) / options.n:.0f} ms on average"]
+    print(lines[0], flush=True)
     first = 0.0
     for workers in map(int, options.workers.split(",")):
         environment = {"working_dir": str(ROOT), "excludes": LEFT_OUT}
@@ -68,11 +72,14 @@ def main() -> int:
         ray.shutdown()
         lost = options.n - problems.count("")
         first = first or took
-        print(
+        lines.append(
             f"{workers:>3} workers: {took:6.1f} s, overhead "
             f"{1e3 * (took * workers - sum(seconds)) / options.n:.1f} ms a task, "
             f"{first / took:.1f} times as fast as the first, lost {lost}"
         )
+        print(lines[-1], flush=True)
+    if options.write:
+        record(TEACHING, "ray", lines)
     return 0
 
 

@@ -15,6 +15,10 @@ from harness.usage import Usage
 
 READABLE = 80
 """Columns: more make a line of prose hard to follow."""
+_CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
+_BLANK = "\ue000"
+"""Stands for a blank at which rich does not break a line: it does at a no-break space."""
+_SHORT = 40
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -39,9 +43,22 @@ def show_lesson(track: str, number: str, open_it: bool = False) -> int:
         lesson = readable(lesson, folder)
     console = Console(width=columns(needed, needed) if known else needed)
     with console.capture() as text:
-        console.print(Markdown(lesson, code_theme="ansi_dark"))
-    page(text.get())
+        console.print(Markdown(_unbroken(lesson), code_theme="ansi_dark"))
+    page(text.get().replace(_BLANK, " "))
     return 0
+
+
+def _unbroken(lesson: str) -> str:
+    """The lesson with short code in its sentences that no line breaks in two."""
+
+    def whole(code: re.Match[str]) -> str:
+        return code[0].replace(" ", _BLANK) if len(code[0]) <= _SHORT else code[0]
+
+    parts, end = [], 0
+    for fence in _FENCED.finditer(lesson):
+        parts += [_CODE.sub(whole, lesson[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, _CODE.sub(whole, lesson[end:])])
 
 
 def open_page(day: Day) -> int:

@@ -77,7 +77,7 @@ def needs_gpu(task: Task, gpus: float) -> bool:
 def _graded(task: Task) -> str:
     """In a worker. A record travels as JSON, as it is kept."""
     if task.sandbox not in _launchers:
-        _launchers[task.sandbox] = Launcher(task.sandbox)
+        _launchers[task.sandbox] = Launcher(task.sandbox, os.cpu_count() or 1)
     return grade_task(task, _launchers[task.sandbox]).to_json()
 
 

@@ -17,7 +17,7 @@ Done = Callable[[Task, Record | None, str], None]
 
 def grade_here(tasks: Sequence[Task], done: Done, jobs: int, sandbox: str) -> None:
     """Grade ``tasks``, ``jobs`` at a time; ``done`` is called in this thread."""
-    launcher = Launcher(sandbox)
+    launcher = Launcher(sandbox, jobs)
     pool = ThreadPoolExecutor(max_workers=jobs)
     waiting: dict[Future[Record], Task] = {}
     left = iter(tasks)

@@ -88,13 +88,31 @@ def task_of(
     return Task(submission.student, track, number, files, seeds, device, sandbox)
 
 
-class Launcher(Sandboxed):
-    """The sandbox as a teacher asked for it; ``stop`` ends what runs in it."""
+ENOUGH = 4 * 1024**3
+"""Bytes of memory that a day may take on any machine that has them: torch and a GPU's libraries are
+large."""
 
-    def __init__(self, sandbox: str = "auto") -> None:
+
+def share_of_memory(total: int, at_a_time: int) -> int:
+    """Where a day is stopped of which several are graded at a time: together they leave a quarter
+    of the machine free, if each needs no more than ENOUGH."""
+    most = total * 3 // 4
+    return min(most, max(ENOUGH, most // at_a_time))
+
+
+class Launcher(Sandboxed):
+    """The sandbox as a teacher asked for it; ``stop`` ends what runs in it.
+
+    ``at_a_time``: how many days are graded beside each other, among which memory is shared.
+    """
+
+    def __init__(self, sandbox: str = "auto", at_a_time: int = 1) -> None:
         super().__init__(required=check_choice("SANDBOX", sandbox, SANDBOX) == "required")
         if sandbox == "off":
             self.in_force = ()
+        import psutil
+
+        self.memory_bytes = share_of_memory(psutil.virtual_memory().total, at_a_time)
         self._lock = Lock()
         self._running: set[Process] = set()
         self._stopped = False
@@ -136,7 +154,9 @@ def grade_task(task: Task, launcher: Launcher) -> Record:
             folder = Path(name).resolve()
             for number, written in task.files.items():
                 (folder / f"{Day(task.track, number).name}.py").write_bytes(written)
-            result = grade_unread(day, folder, launcher, task.seeds, task.device)
+            result = grade_unread(
+                day, folder, launcher, task.seeds, task.device, launcher.memory_bytes
+            )
         result = _without(result, f"{folder}/")
     return Record(
         key=task.key, student=task.student, track=task.track, day=task.day,

@@ -19,8 +19,11 @@ UNUSED = ("cacheprovider", "logging", "unraisableexception", "threadexception", 
 """pytest's own plugins that a day does not need; they cost half a second of a quick day."""
 
 
-def grade(request: Request, descriptor: int) -> int:
-    """Run the day's tests and send what happens to ``descriptor``. → pytest's exit status."""
+def grade(request: Request, descriptor: int, secret: bytes = b"") -> int:
+    """Run the day's tests and send what happens to ``descriptor``. → pytest's exit status.
+
+    ``secret``: with which each line begins that tells of code that nobody has read.
+    """
     _limit()
     import pytest
 
@@ -29,11 +32,14 @@ def grade(request: Request, descriptor: int) -> int:
     from harness.grading.events import Events
 
     os.chdir(ROOT)
-    events = Events(descriptor)
+    events = Events(descriptor, secret)
     test_file = request.test_file or str(Day(request.track, request.day).tests)
     arguments = [test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=no"]
     arguments += [f"--hypothesis-seed={request.seed}", "-p", "_hypothesis_pytestplugin"]
-    arguments += ["-s", "--no-summary", "-p", "no:warnings"] if request.debug else ["-p", "timeout"]
+    if request.debug:  # the terminal is the learner's: pytest itself says nothing
+        arguments += ["-s", "-q", "--no-summary", "-p", "no:warnings"]
+    else:
+        arguments += ["-p", "timeout"]
     arguments += ["-p", "harness.grading.plugin"]  # a test file elsewhere has no conftest.py
     for plugin_name in UNUSED:
         arguments += ["-p", f"no:{plugin_name}"]
@@ -70,6 +76,10 @@ class _Session:
 
         grader = plugin.Grader(self.request, self.events)  # type: ignore[arg-type]
         config.stash[plugin._GRADER] = grader  # type: ignore[attr-defined]
+
+    def pytest_report_teststatus(self, report: object) -> tuple[str, str, str] | None:
+        """No letter for a test in the middle of what a learner prints or asks a debugger."""
+        return ("", "", "") if self.request.debug else None
 
 
 def _limit() -> None:

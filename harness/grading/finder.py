@@ -152,6 +152,21 @@ def load_day(track: str, number: int, impl: str = LEARNER, root: Path = ROOT) ->
         return importlib.import_module(f"tracks.{track}.day{number:02d}")
 
 
+def choice_of(module: ModuleType) -> Choice | None:
+    """The choice for which a day's module was imported."""
+    for choice in (_finder.choice, *_finder.modules):
+        if modules_of(choice).get(module.__name__) is module:
+            return choice
+    return None
+
+
+def modules_of(choice: Choice | None) -> dict[str, ModuleType]:
+    """The days, and the files beside them, that were imported for a choice."""
+    if choice == _finder.choice:
+        return {name: m for name, m in sys.modules.items() if _of_a_choice(name, m)}
+    return _finder.modules.get(choice, {}) if choice else {}
+
+
 def source_file(day: Day, impl: str) -> Path:
     """Where ``impl`` keeps ``day``."""
     if impl == LEARNER:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from harness.curriculum import (
@@ -14,7 +15,7 @@ from harness.curriculum import (
     read_written,
     untouched,
 )
-from harness.grading import finder
+from harness.grading import finder, unread
 from harness.grading.seal import Seal, replaced_in
 from harness.protocol import SOLUTION, GradedFile, Request
 
@@ -36,7 +37,14 @@ class GradedDay:
         if self.seal is None or self.tests_use is None:
             return []
         found = self.seal.broken() if everywhere else self.seal.broken_near()
-        return [*found, *replaced_in(*self.tests_use)]
+        return [*found, *replaced_in(*self.tests_use, self.seal.modules)]
+
+    def reaches_around(self) -> str:
+        """What in the submitted days reaches around the run, in words for a report, or ""."""
+        given = unread.text_of(self.day.solution)
+        files = {f.path for f in self.graded_files() if f.whose != SOLUTION} | {str(self.file)}
+        found = [unread.reaches_around(unread.text_of(Path(f)), given) for f in sorted(files)]
+        return next(filter(None, found), "")
 
     def _untouched(self) -> frozenset[str]:
         if self.request.impl == SOLUTION or not self.file.exists():

@@ -6,12 +6,15 @@ graded code allocates with nan, so that an element nobody wrote shows.
 Whose call it is, is read off the stack: the innermost frame that belongs to the graded file, to
 triton or to a test decides. So a test's own oracle may call anything, also through a function that
 it hands to the graded code. Frames of torch's modes and tensor subclasses (those of ``watch``, of
-this file, of a test) only pass a call on, so they decide nothing.
+this file, of a test) only pass a call on, so they decide nothing; no more do tools that call what
+they are given.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -28,9 +31,20 @@ _EMPTY = frozenset(
 )
 # What people write, where torch calls it something else.
 _SPOKEN = {"clone": "clone (contiguous, or reshape of a strided view)", "to_copy": "to"}
-_PASSES_ON = frozenset(("__torch_function__", "__torch_dispatch__"))
+_PASSES_ON = frozenset(
+    "__torch_function__ __torch_dispatch__ watch refused same_compiled do_bench".split()
+)
+"""Functions that only pass a call on: what they are given is called by whoever called them."""
+_LEAVES = frozenset(("numpy", "array", "tolist", "dlpack"))
+"""Methods by which a tensor's values leave torch, for numpy or for Python's own numbers."""
 POISON = 0x5EED
 """What integers start as; small types keep its low bits."""
+_watching: list[None] = []
+
+
+def watching() -> bool:
+    """Whether the calls of graded code are watched just now, in any thread."""
+    return bool(_watching)
 
 
 class Refused(AssertionError):
@@ -69,6 +83,12 @@ def guard(
             name = _plain(getattr(func, "__name__", ""))
             if name in banned and _called_from(graded, others):
                 raise Refused(_ban_message(name))
+            leaves = kernels_only and name in _LEAVES and name not in allowed
+            if leaves and _called_from(graded, others):
+                raise Refused(
+                    f"`{name}` hands the values to numpy or to Python: in this track the kernel "
+                    "computes."
+                )
             return func(*args, **(kwargs or {}))
 
     class Operators(TorchDispatchMode):
@@ -95,8 +115,12 @@ def guard(
                 _poison(out)
             return out
 
-    with Functions(), Operators():
-        yield
+    _watching.append(None)
+    try:
+        with Functions(), Operators():
+            yield
+    finally:
+        _watching.pop()
 
 
 def is_own(value: Any, module: str) -> bool:
@@ -113,9 +137,20 @@ def _is_library(module: str) -> bool:
     return module.split(".")[0] in {"torch", "numpy", "scipy", "builtins", "math", "_operator"}
 
 
+_VARIANT = re.compile(
+    r"(?:safe|special|native|fused|cudnn|miopen|mkldnn|thnn|slow)_(.+?)(?:_legit)?(?:_no_training)?"
+)
+_ATTENTION = re.compile(r"scaled_dot_product_(\w+_)?attention(_math|_for_cpu|_for_mps)*")
+
+
+@functools.cache
 def _plain(name: str) -> str:
-    """`softmax`, `_softmax`, `softmax_` and `__softmax__` are one operator."""
-    return name.strip("_")
+    """`softmax`, `_softmax`, `softmax_`, `__softmax__` and `_safe_softmax` are one operator."""
+    name = name.strip("_")
+    if _ATTENTION.fullmatch(name):
+        return "scaled_dot_product_attention"
+    variant = _VARIANT.fullmatch(name)
+    return variant[1].strip("_") if variant else name
 
 
 def _ban_message(name: str) -> str:

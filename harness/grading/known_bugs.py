@@ -260,19 +260,35 @@ def _does_the_same(test: Test, mine: ModuleType, other: ModuleType, files: froze
 
 @contextlib.contextmanager
 def _in_place_of(mine: ModuleType, other: ModuleType, tests: ModuleType) -> Iterator[None]:
-    """Let ``tests`` speak of the day ``other`` where it spoke of ``mine``, or of what is in it."""
-    before = {
-        name: value
-        for name, value in vars(tests).items()
-        if value is mine or (hasattr(mine, name) and getattr(mine, name) is value)
-    }
+    """Let ``tests`` speak of the day ``other`` where it spoke of ``mine``, or of what is in it or
+    in a day that it is built on: ``other`` is built on modules of its own."""
+    before = dict(vars(tests))
+    choice = finder.choice_of(other)
+    around = finder.modules_of(finder.choice_of(mine)), finder.modules_of(choice)
     for name, value in before.items():
-        setattr(tests, name, other if value is mine else getattr(other, name, value))
+        if value is mine:
+            setattr(tests, name, other)
+        elif hasattr(mine, name) and getattr(mine, name) is value:
+            setattr(tests, name, getattr(other, name, value))
+        else:
+            setattr(tests, name, _in_the_other(value, *around))
     try:
-        yield
+        with finder.use(choice) if choice else contextlib.nullcontext():
+            yield
     finally:
         for name, value in before.items():
             setattr(tests, name, value)
+
+
+def _in_the_other(value: Any, mine: dict[str, ModuleType], other: dict[str, ModuleType]) -> Any:
+    """What ``value`` is among ``other``, if it is one of the modules ``mine`` or made in one."""
+    if isinstance(value, ModuleType):
+        name = value.__name__
+        return other.get(name, value) if mine.get(name) is value else value
+    home, name = (str(getattr(value, key, "")) for key in ("__module__", "__name__"))
+    if home in mine and home in other and getattr(mine[home], name, None) is value:
+        return getattr(other[home], name, value)
+    return value
 
 
 # An argument ---------------------------------------------------------------------------------

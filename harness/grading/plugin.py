@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from harness.curriculum import ROOT, Day
-from harness.grading import finder
+from harness.grading import finder, unread
 from harness.grading.events import Events
 from harness.grading.explain import context_is_dead, failure_of
 from harness.grading.graded import GradedDay
@@ -261,30 +261,73 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
     graded = grader.day_of(collector.path) if isinstance(collector, pytest.Module) else None
     if graded is not None:
         _before_import(collector.path, grader, graded)
-        graded.seal = Seal()
+        graded.seal = Seal(deep=unread.is_on())
+        if unread.is_on():
+            unread.install()
+            grader.events.seal()
     elif isinstance(collector, pytest.Module) and _is_day_file(collector.path):
         # the visible examples: `pytest day13.py` needs the device, and what assertions compared
         finder.install().examples = collector.path
         prepare(collector.path.parent.name, os.environ.get("DEVICE") or "auto")
-    report = yield
+    try:
+        report = yield
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        if graded is None or grader.request is None or grader.request.debug:
+            raise
+        report = pytest.CollectReport(collector.nodeid, "failed", None, [])
+        _refuse_import(report, grader, _ended_at_import(error, graded))
+        return report
     call = getattr(report, "call", None)
     if graded is not None and report.passed:
         names = imported_names(collector.path)
         graded.tests_use = (collector.obj, names)
         if changed := graded.changed(everywhere=True):
             _refuse_import(report, grader, Failure("refused", say(changed), str(graded.file), 1))
+        elif unread.is_on() and (found := graded.reaches_around()):
+            failure = Failure("refused", unread.say(found), str(graded.file), 1)
+            _refuse_import(report, grader, failure)
     if graded is None or not call or not call.excinfo:
         return report
     skipped = _answer_skipped(call.excinfo, collector.path, graded)
     if report.failed or skipped:
-        failure = failure_of(call.excinfo.value, graded)
+        raised = call.excinfo.value
+        told = _unspeakable(raised)
+        failure = _ended_at_import(raised, graded) if told else failure_of(raised, graded)
         if skipped:
             failure = _no_skip(failure)
         _refuse_import(report, grader, failure)
     return report
 
 
+def _ended_at_import(error: BaseException, graded: GradedDay) -> Failure:
+    """Of a file whose import ends the program, or raises what has no words."""
+    line = 1
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        line = number if frame.f_code.co_filename == str(graded.file) else line
+    if isinstance(error, SystemExit):
+        told = f"called sys.exit({error.code!r}) while it was imported"
+    elif isinstance(error, KeyboardInterrupt):
+        told = "raised KeyboardInterrupt while it was imported"
+    else:
+        told = _unspeakable(error) or f"raised {type(error).__name__} while it was imported"
+    return Failure("broken file", told, str(graded.file), line)
+
+
+LONGEST = 50_000
+"""Characters of a failure's texts that are told."""
+
+
+def _bounded(failure: Failure) -> Failure:
+    return replace(
+        failure,
+        message=failure.message[:LONGEST],
+        plain=failure.plain[:LONGEST],
+        detail=failure.detail[-LONGEST:],
+    )
+
+
 def _refuse_import(report: Any, grader: Grader, failure: Failure) -> None:
+    failure = _bounded(failure)
     report.outcome = "failed"
     grader.events.send(Event("broken", data={"failure": asdict(failure)}))
     place = f"{failure.file}:{failure.line}: " if failure.file else ""
@@ -382,7 +425,7 @@ def _graded_call(
     pyfuncitem: Any, graded: GradedDay, rule: Rule, meter: Any, rules: Any, files: frozenset[str]
 ) -> Generator[None, Any, Any]:
     """The call of one test, guarded and measured; what it raises says more than it did."""
-    name = rule.exercise
+    name, failed = rule.exercise, None
     try:
         with meter, _print_is_capped(pyfuncitem), rules(files):
             result = yield
@@ -391,17 +434,62 @@ def _graded_call(
         if _raised_by(error.__traceback__, pyfuncitem.path, files):
             raise AssertionError(_NO_SKIP.format(error)) from error
         raise
+    except (KeyboardInterrupt, pytest.exit.Exception) as error:
+        if _for_a_person(pyfuncitem):
+            raise
+        # A Ctrl-C comes as SIGUSR1 (harness.grading.limits): the answer ends the whole run by it.
+        told = f"raised {type(error).__name__}, which ends a program: {_RAISES}"
+        failed = AssertionError(told).with_traceback(error.__traceback__)
     except Exception as error:
-        _note_unwritten(error)
-        raise
-    if changed := graded.changed(everywhere=False):
-        raise AssertionError(say(changed))
+        if told := _unspeakable(error):
+            failed = AssertionError(told).with_traceback(error.__traceback__)
+        else:
+            _note_unwritten(error)
+            _refuse_changes(pyfuncitem, graded)
+            raise
+    _refuse_changes(pyfuncitem, graded)
+    if failed is not None:  # not in the block above: it would have the other one for its context
+        raise failed
     rng = pyfuncitem.funcargs.get("rng")
     if rng is not None and not rule.inplace:
         changed = rng.changed()
         if changed:
             raise AssertionError(f"`{name}` changed {changed[0]}: inputs must come back unchanged.")
     return result
+
+
+_RAISES = "a function returns, or raises an error of its own."
+
+
+def _unspeakable(error: BaseException) -> str:
+    """Of an error whose text cannot be shown, or is a book: what is told in its place, or ""."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+        repr(error)
+    except Exception:
+        return f"raised {name}, and its text raises an error, too."
+    if len(text) <= LONGEST:
+        return ""
+    return f"{name}: {text[:200]} … ({len(text):,} characters)"
+
+
+def _for_a_person(item: Any) -> bool:
+    """Whether somebody runs pytest by hand, or stands at a debugger."""
+    request = item.config.stash[_GRADER].request
+    return request is None or request.passthrough or request.debug
+
+
+def _refuse_changes(item: Any, graded: GradedDay) -> None:
+    """Fail where a test leaves another grader than it found. Of code that nobody has read it is
+    told at once: what was replaced may be what tells of a failure."""
+    if changed := graded.changed(everywhere=False):
+        if unread.is_on():
+            failure = Failure("refused", say(changed), str(graded.file), 1)
+            item.config.stash[_GRADER].events.send(
+                Event("broken", data={"failure": asdict(failure)})
+            )
+        raise AssertionError(say(changed))
 
 
 class _Capped:
@@ -500,7 +588,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, A
         printed = report.capstdout
         data = {
             "seconds": report.duration,
-            "failure": asdict(failure),
+            "failure": asdict(_bounded(failure)),
             "printed": printed[:PRINTED_KEPT],
             "printed_length": len(printed) + item.stash.get(_CUT, 0),
         }

@@ -1,14 +1,16 @@
 """Tells when an answer has replaced what grades it: a function of the tests, the harness or pytest.
 
-What is compared is which object a name means and which code it runs. It stops who patches, by
-accident or to get through; who writes to the process's memory is not stopped here
-(docs/threat-model.md).
+What is compared is which object a name means, which code it runs and with which defaults. Of code
+that nobody has read it is looked at more: the functions of numpy and torch, what the harness's
+constants hold, what is called at a signal. It stops who patches, by accident or to get through; who
+writes to the process's memory is not stopped here (docs/threat-model.md).
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,68 +22,129 @@ ALSO = (
     ("time", "perf_counter process_time monotonic time thread_time"),
     ("torch", "equal allclose isclose"),
     ("numpy", "allclose array_equal isclose"),
+    ("numpy.random", "default_rng"),
     ("builtins", "abs all any bool isinstance len max min sum zip"),
 )
-USED_BY_TESTS = ("harness.testing",)
+DEEP = tuple((name, "") for name in (
+    "math", "numpy", "numpy.random", "numpy.linalg", "torch", "torch.Tensor"
+))  # fmt: skip
+"""Modules and a class of others, and which of their names; all functions where none is given."""
+USED_BY_TESTS = ("harness.testing", "harness.measure.memory", "harness.measure.device")
+TELL_RESULTS = (
+    "harness.grading", "harness.protocol", "_pytest.runner", "_pytest.reports", "_pytest.python",
+    "pluggy",
+)  # fmt: skip
+LIMITS = ("SIGALRM", "SIGPROF", "SIGUSR1")
+"""Signals whose handlers belong to a test's time limit while it runs."""
 Key = tuple[str, str]
-Mark = tuple[int, ...]
+Mark = tuple[Any, ...]
+_CONSTANTS = (int, float, str, tuple, list, dict, set, frozenset)
+_SHORT = 4000
 
 
 class Seal:
     """Made before an answer is imported; ``broken`` says what is another one since then."""
 
-    def __init__(self) -> None:
-        for name in USED_BY_TESTS:
+    def __init__(self, deep: bool = False) -> None:
+        self.deep = deep
+        for name in (*USED_BY_TESTS, "numpy.random"):
             importlib.import_module(name)  # else the answer's import of it would come first
-        self._kept: list[Any] = []  # objects whose ids are noted must not make room for others
+        # Objects whose ids are noted must not make room for others.
+        self._kept: list[Any] | None = []
         self._names = [(name, m) for name, m in list(sys.modules.items()) if _is_ours(name, m)]
-        self._near = [(name, m) for name, m in self._names if name.startswith(USED_BY_TESTS)]
+        near = (*USED_BY_TESTS, *TELL_RESULTS) if deep else USED_BY_TESTS
+        self._near = [(name, m) for name, m in self._names if name.startswith(near)]
+        others = (*ALSO, *DEEP) if deep else ALSO
+        self._also = [(name, _found(name), some.split()) for name, some in others]
+        self.modules = dict(self._names)
         self._marks = dict(self._look(self._names))
         self._marks.update(self._look_also())
+        self._handlers = _handlers() if deep else {}
+        self._held, self._kept = self._kept, None
 
     def broken(self) -> list[str]:
         """Names, dotted, of all that is another one now."""
         now = dict(self._look(self._names))
         now.update(self._look_also())
-        return [".".join(key) for key, mark in self._marks.items() if now.get(key) != mark]
+        changed = [".".join(key) for key, mark in self._marks.items() if now.get(key) != mark]
+        handlers = _handlers() if self.deep else {}
+        changed += [f"signal.{n}" for n, h in self._handlers.items() if handlers.get(n) is not h]
+        return changed + self._exchanged(self._names)
 
     def broken_near(self) -> list[str]:
         """The same for what tests call by themselves; quick enough for every test."""
         now = dict(self._look(self._near))
         near = {name for name, _ in self._near}
-        return [
+        changed = [
             ".".join(key)
             for key, mark in self._marks.items()
             if key[0] in near and now.get(key) != mark
         ]
+        return changed + self._exchanged(self._near)
+
+    def _exchanged(self, modules: list[tuple[str, ModuleType]]) -> list[str]:
+        return [name for name, module in modules if sys.modules.get(name) is not module]
 
     def _look(self, modules: list[tuple[str, ModuleType]]) -> Iterator[tuple[Key, Mark]]:
         for name, module in modules:
+            constants = self.deep and name.startswith("harness.")
             for attribute, value in list(vars(module).items()):
                 if isinstance(value, (FunctionType, type)):
                     yield (name, attribute), self._mark(value)
+                elif constants and attribute.isupper() and isinstance(value, _CONSTANTS):
+                    self._keep(value)
+                    yield (name, attribute), (id(value), repr(value)[:_SHORT])
 
     def _look_also(self) -> Iterator[tuple[Key, Mark]]:
-        for name, attributes in ALSO:
-            module = sys.modules.get(name)
-            if module is not None:
-                for attribute in attributes.split():
-                    yield (name, attribute), self._mark(vars(module).get(attribute))
+        for name, holder, some in self._also:
+            if holder is None:
+                continue
+            for attribute in some or [n for n, v in list(vars(holder).items()) if callable(v)]:
+                yield (name, attribute), self._mark(vars(holder).get(attribute), deep=bool(some))
 
-    def _mark(self, value: Any) -> Mark:
+    def _keep(self, *values: Any) -> None:
+        if self._kept is not None:  # while the seal is made
+            self._kept += values
+
+    def _mark(self, value: Any, deep: bool = True) -> Mark:
+        self._keep(value)
         if isinstance(value, FunctionType):
-            self._kept += [value, value.__code__]
-            return id(value), id(value.__code__)
-        self._kept.append(value)
-        if isinstance(value, type) and value.__module__.startswith(OURS):
-            functions = [f for f in vars(value).values() if isinstance(f, FunctionType)]
-            self._kept += functions
-            return id(value), *(id(f.__code__) for f in functions)
+            return (id(value), *self._runs(value))
+        if deep and isinstance(value, type) and value.__module__.startswith(OURS):
+            members = [m for m in vars(value).values() if isinstance(m, _MEMBERS)]
+            self._keep(*members)
+            runs = [self._runs(m) for m in members if isinstance(m, FunctionType)]
+            return (id(value), *map(id, members), *runs)
         return (id(value),)
+
+    def _runs(self, function: FunctionType) -> Mark:
+        parts = [function.__code__, function.__defaults__]
+        parts += list((function.__kwdefaults__ or {}).values())
+        self._keep(*parts)
+        return tuple(map(id, parts))
+
+
+_MEMBERS = (FunctionType, staticmethod, classmethod, property)
 
 
 def _is_ours(name: str, module: Any) -> bool:
     return isinstance(module, ModuleType) and name.startswith(OURS)
+
+
+def _found(name: str) -> Any:
+    """A module that is imported, or a class in one."""
+    module, _, attribute = name.rpartition(".")
+    found = sys.modules.get(name)
+    return found or vars(sys.modules.get(module, sys)).get(attribute)
+
+
+def _handlers() -> dict[str, Any]:
+    """What is called at which signal."""
+    return {
+        number.name: signal.getsignal(number)
+        for number in signal.Signals
+        if number.name not in LIMITS
+    }
 
 
 def imported_names(test_file: Path) -> list[tuple[str, str, str]]:
@@ -95,12 +158,16 @@ def imported_names(test_file: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def replaced_in(module: ModuleType, names: list[tuple[str, str, str]]) -> list[str]:
-    """Those that mean something else in the test's module than where they come from."""
+def replaced_in(
+    module: ModuleType, names: list[tuple[str, str, str]], known: dict[str, ModuleType]
+) -> list[str]:
+    """Those that mean something else in the test's module than where they come from: the modules
+    ``known`` of before, and others."""
     return [
         f"{module.__name__}.{here}"
         for source, there, here in names
-        if getattr(sys.modules.get(source), there, None) is not getattr(module, here, None)
+        if getattr(known.get(source, sys.modules.get(source)), there, None)
+        is not getattr(module, here, None)
     ]
 
 

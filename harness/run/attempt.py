@@ -26,11 +26,16 @@ GRACE = 6.0
 """Seconds after which a child that was told so, and still runs the test, is ended."""
 WALL = 10.0
 """How many times its limit anything may take on the clock: the last resort on a busy machine."""
+SILENT = 20
+"""How often nothing is heard, a twentieth of a second each, before an ended child has told all: on
+a busy machine the threads that listen are late."""
 LOOK = 0.2
 KILLED = 9
 """SIGKILL's number; Windows has no name for it."""
 IMPORT_SECONDS = 60.0
 """What importing torch and the graded file may take; a test's limit comes with the test."""
+END_SECONDS = 5.0
+"""What a process may take to end once all is told: a thread of the answer's may never."""
 
 
 @dataclass
@@ -102,12 +107,14 @@ def _follow(
     finished = False
     killed: tuple[Reason, str] | None = None
     status: int | None = None
-    open_pipes = 2
+    open_pipes, silent = 2, 0
     while open_pipes:
         try:
             descriptor, chunk = arrived.get(timeout=0.05)
+            silent = 0
         except queue.Empty:
-            if status is not None:
+            silent += 1
+            if status is not None and silent >= SILENT:
                 break  # ended; a process it left behind may still hold a pipe
             descriptor, chunk = -1, b""
         if descriptor >= 0 and not chunk:
@@ -288,6 +295,8 @@ def _track(event: Event, seen: Attempt) -> bool:
         seen.running, seen.limit = "", IMPORT_SECONDS
     elif event.kind == "context lost":
         seen.running, seen.exercise, seen.lost = event.test, event.exercise, event
+    elif event.kind == "finished":
+        seen.limit = END_SECONDS
     else:
         return False
     return True

@@ -16,7 +16,7 @@ from harness.protocol import Request
 from harness.run.tree import die_with_parent, end_children, keep_orphans
 
 
-def keep(request: Request, descriptor: int) -> int:
+def keep(request: Request, descriptor: int, secret: bytes = b"") -> int:
     """→ the exit status of the fork, or minus the signal that ended it."""
     keep_orphans()
     signal.signal(
@@ -29,7 +29,7 @@ def keep(request: Request, descriptor: int) -> int:
         die_with_parent()
         from harness.grading.child import grade
 
-        sys.exit(grade(request, descriptor))
+        sys.exit(grade(request, descriptor, secret))
     os.close(descriptor)
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -59,5 +59,14 @@ def _end_like(status: int) -> None:
     sys.exit(status)
 
 
+def _secret() -> bytes:
+    """What the sandbox has written into the standard input, which is empty from now on."""
+    found = sys.stdin.buffer.read()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return found
+
+
 if __name__ == "__main__":
-    _end_like(keep(Request.from_json(sys.argv[1]), int(sys.argv[2])))
+    _end_like(keep(Request.from_json(sys.argv[1]), int(sys.argv[2]), _secret()))

@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 from harness.curriculum import ROOT, Day, exercises_of, find_tracks, read_source, write_source
 from harness.curriculum.source import split_lines
+from harness.grading.unread import VARIABLE
 from harness.protocol import SOLUTION, DayResult, ExerciseResult, Failure, Request, TestResult
 from harness.run import run
+from harness.run.attempt import LONGEST_EVENT
 from harness.run.cold import Cold, quiet
 from harness.run.jail import PARTS, Rules, landlock_version
 from harness.run.process import Process
@@ -90,15 +94,26 @@ class Sandboxed:
         environment = {
             **{name: os.environ[name] for name in KEPT if name in os.environ},
             **quiet(), **{name: str(own) for name in CACHES}, "PYTHONPATH": str(room),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1", VARIABLE: "1",
         }  # fmt: skip
-        command = [sys.executable, "-m", "harness.run.keeper", request.to_json(), str(events)]
-        child = subprocess.Popen(
-            [sys.executable, "-m", "harness.run.jail", rules.to_json(), *command],
-            cwd=room, env={"OMP_NUM_THREADS": "1", **environment},
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            pass_fds=(events,), start_new_session=True,
-        )  # fmt: skip
+        heard, told = os.pipe()
+        secret = secrets.token_hex(32).encode()
+        command = [sys.executable, "-m", "harness.run.keeper", request.to_json(), str(told)]
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "harness.run.jail", rules.to_json(), *command],
+                cwd=room, env={"OMP_NUM_THREADS": "1", **environment},
+                stdin=subprocess.PIPE, stdout=output, stderr=output,
+                pass_fds=(told,), start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            os.close(heard)
+            raise
+        finally:
+            os.close(told)
+        Thread(target=pass_on, args=(heard, os.dup(events), secret), daemon=True).start()
+        with contextlib.suppress(OSError), child.stdin as stdin:  # type: ignore[union-attr]
+            stdin.write(secret)
         return _Jailed(child, own)
 
     def on_cpu(self) -> Sandboxed:
@@ -151,6 +166,26 @@ class _Jailed:
         shutil.rmtree(self._own, ignore_errors=True)
 
 
+FORGED = b"a line that the harness has not written\n"
+
+
+def pass_on(heard: int, to: int, secret: bytes) -> None:
+    """Hand the lines that begin with ``secret`` on, without it. Another line is the answer's: one
+    that is no event is handed on in its place, upon which the run is ended."""
+    rest = b""
+    with contextlib.suppress(OSError):  # the run is over
+        while chunk := os.read(heard, 65536):
+            *whole, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LONGEST_EVENT:
+                whole, rest = [*whole, b""], b""
+            for line in whole:
+                told = line[len(secret) :] + b"\n" if line.startswith(secret) else FORGED
+                while told:
+                    told = told[os.write(to, told) :]
+    os.close(heard)
+    os.close(to)
+
+
 def gpu_devices() -> Sequence[str]:
     cards = [str(path) for path in Path("/dev").glob("nvidia[0-9]*")]
     return (*GPU, *cards) if cards else ()
@@ -199,20 +234,29 @@ def without_answers(day: Day) -> str:
 
 
 def grade_unread(
-    day: Day, folder: Path, launcher: Sandboxed, seeds: tuple[int, int], device: str = "auto"
+    day: Day,
+    folder: Path,
+    launcher: Sandboxed,
+    seeds: tuple[int, int],
+    device: str = "auto",
+    memory_bytes: int = 0,
 ) -> DayResult:
     """Grade ``folder``/dayNN.py as code that nobody has read. → the result of both runs.
 
-    It is graded twice, in new processes with different inputs. A test has passed if it passed
-    twice; tests that the reference's run has and this one has not have failed.
+    It is graded twice, in new processes with different inputs, unless it passes nothing the first
+    time. A test has passed if it passed twice; tests that the reference's run has and this one has
+    not have failed. ``memory_bytes``: where it is stopped, by default at three quarters of the
+    machine.
     """
-    first, second = (
-        run(
-            Request(day.track, day.number, str(folder), seed=seed, device=device, known_bugs=False),
-            launcher,
-        )
-        for seed in seeds
-    )
+    request = Request(
+        day.track, day.number, str(folder), device=device, known_bugs=False,
+        memory_bytes=memory_bytes,
+    )  # fmt: skip
+    first = run(replace(request, seed=seeds[0]), launcher)
+    if any(exercise.status == "passed" for exercise in first.exercises):
+        second = run(replace(request, seed=seeds[1]), launcher)
+    else:
+        second = replace(first, seconds=0.0)
     return agreed(first, second, launcher.tests_of(day, device))
 
 

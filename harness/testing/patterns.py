@@ -219,9 +219,9 @@ def nearly(
 
 
 def _is_float32(values: np.ndarray) -> bool:
-    """Whether float64 ``values`` are such as float32 holds: not one of 32 is so by accident."""
+    """Whether float64 ``values`` are such as float32 holds, and need its digits: 20.5 does not."""
     parts = np.concatenate([np.ravel(values.real), np.ravel(values.imag)])
-    return parts.any() and bool((parts == _round(parts, 24)).all())
+    return bool((parts == _round(parts, 24)).all() and (parts != _round(parts, 16)).any())
 
 
 def _lines(ndim: int, axis: int) -> str:

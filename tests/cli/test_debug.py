@@ -134,6 +134,7 @@ def test_a_debugging_run_of_a_right_answer_takes_the_first_test(toy: Toy) -> Non
         timeout=120,
     )  # fmt: skip
     assert "(passes, as all do)" in done.stdout and "(Pdb)" in done.stdout
+    assert "deselected" not in done.stdout and " passed in" not in done.stdout, "pytest's words"
     assert done.returncode == 0, done.stdout + done.stderr
 
 

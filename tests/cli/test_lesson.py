@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.book import command
-from harness.cli.lesson import show_lesson
+from harness.cli.lesson import _unbroken, show_lesson
 from harness.curriculum import find_day
 
 
@@ -48,3 +48,14 @@ def test_a_book_that_cannot_be_built_is_not_opened(
     monkeypatch.setattr(command, "make_book", lambda *args, **options: 2)
     monkeypatch.setattr(webbrowser, "open", lambda url: pytest.fail("opened"))
     assert show_lesson("autodiff", "1", open_it=True) == 2
+
+
+def test_short_code_in_a_sentence_is_not_broken_between_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert show_lesson("triton", "1") == 0
+    shown = capsys.readouterr().out
+    assert "\nout[i] = x[i + 1] - x[i]:" in shown and "\ue000" not in shown
+    fenced = "a `b c` d\n```python\n`e f`\n```\n``g ` h`` `" + "i " * 30 + "`"
+    assert _unbroken(fenced) == fenced.replace("b c", "b\ue000c")

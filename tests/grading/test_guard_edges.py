@@ -78,3 +78,56 @@ class WithFunc:
 )
 def test_who_wrote_it(value: object, own: bool) -> None:
     assert is_own(value, "tracks.pytorch.day09") is own
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("_safe_softmax", "softmax"),
+        ("special_logsumexp", "logsumexp"),
+        ("native_layer_norm", "layer_norm"),
+        ("_native_batch_norm_legit_no_training", "batch_norm"),
+        ("_scaled_dot_product_flash_attention_for_cpu", "scaled_dot_product_attention"),
+        ("log_softmax", "log_softmax"),
+        ("softmax_backward_data", "softmax_backward_data"),
+        ("max_pool2d", "max_pool2d"),
+    ],
+)
+def test_near_names_are_one_operator(name: str, same: str) -> None:
+    assert module._plain(name) == same
+
+
+LEAVING = """import torch
+import numpy
+from harness.testing import watch
+def numbers(x): return x.tolist()
+def array(x): return numpy.asarray(x)
+def numpys(x): return x.numpy()
+def shared(x): return numpy.from_dlpack(x)
+def shown(x): return repr(x)
+def tool(x): return watch(torch.exp, x)
+"""
+
+
+@pytest.mark.parametrize("name", ["numbers", "array", "numpys", "shared", "tool"])
+def test_values_do_not_leave_a_launcher(name: str, tmp_path: Path) -> None:
+    """Neither for numpy or Python, nor through a tool of the tests that calls what it is given."""
+    file = str(tmp_path / "day.py")
+    found = ModuleType("graded")
+    exec(compile(LEAVING, file, "exec"), vars(found))
+    harness = str(Path(module.__file__).parents[1]) + "/"
+    with guard(frozenset({file}), (*OTHERS, harness), kernels_only=True):
+        with pytest.raises(Refused):
+            getattr(found, name)(torch.ones(3))
+        assert found.shown(torch.ones(3)) == "tensor([1., 1., 1.])"
+        assert torch.ones(3).tolist() == [1.0] * 3
+    with guard(frozenset({file}), OTHERS, ban=("softmax",)):
+        assert found.numbers(torch.ones(1)) == [1.0]
+
+
+def test_who_is_watched_is_known(graded: ModuleType) -> None:
+    assert not module.watching()
+    with guard(frozenset({str(graded.__file__)}), OTHERS, ban=("exp",)):
+        assert module.watching()
+    with guard(frozenset({str(graded.__file__)}), OTHERS):
+        assert not module.watching()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.grading import known_bugs
+from harness.grading import finder, known_bugs
 from harness.grading.events import Events
 from harness.grading.evidence import Outcome
+from harness.grading.finder import Choice
 from harness.grading.known_bugs import (
     Explainer,
     _at_most,
@@ -312,6 +314,28 @@ def test_another_day_stands_in_its_place_for_a_while() -> None:
         assert tests.helper == "another"
         assert tests.LIMIT == 3.5  # the other one has none
         raise ValueError
+    assert vars(tests) == before
+
+
+def test_the_days_that_it_is_built_on_go_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded() -> tuple[ModuleType, ModuleType]:
+        earlier, day = ModuleType("tracks.autodiff.day24"), ModuleType("tracks.autodiff.day35")
+        exec("def grad(): pass\nLIMIT = 1000\ndef gone(): pass", vars(earlier))
+        return earlier, day
+
+    (day24, mine), (other24, other), tests = loaded(), loaded(), ModuleType("tests")
+    del other24.gone
+    choices = {
+        Choice(impl=impl): {m.__name__: m for m in modules}
+        for impl, modules in (("mine", (day24, mine)), ("other", (other24, other)))
+    }
+    monkeypatch.setattr(finder._finder, "modules", choices)
+    vars(tests).update(day24=day24, grad=day24.grad, gone=day24.gone, limit=day24.LIMIT, log=math)
+    before = dict(vars(tests))
+    with _in_place_of(mine, other, tests):
+        assert tests.day24 is other24 and tests.grad is other24.grad
+        assert tests.gone is day24.gone  # the other one has none
+        assert tests.limit == 1000 and tests.log is math
     assert vars(tests) == before
 
 

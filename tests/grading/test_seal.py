@@ -69,7 +69,44 @@ def test_a_name_in_the_tests_module(tmp_path: Path) -> None:
     ]
     module = types.ModuleType("test_x")
     exec(file.read_text(), vars(module))
-    assert replaced_in(module, names) == []
+    assert replaced_in(module, names, {}) == []
     module.near = nothing  # type: ignore[attr-defined]
-    assert replaced_in(module, names) == ["test_x.near"]
+    assert replaced_in(module, names, {}) == ["test_x.near"]
+    assert replaced_in(module, names, {"harness.testing": types.ModuleType("x")}) == [
+        "test_x.near", "test_x.exercise"
+    ]  # fmt: skip
     assert "`test_x.near`" in say(["test_x.near"])
+
+
+def test_a_replaced_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = Seal()
+    monkeypatch.setitem(harness.testing.close.__kwdefaults__, "factor", 1e9)  # type: ignore[arg-type]
+    assert "harness.testing.close" in seal.broken_near()
+
+
+def test_a_module_in_anothers_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = Seal()
+    monkeypatch.setitem(sys.modules, "harness.testing", types.ModuleType("harness.testing"))
+    assert seal.broken_near() == ["harness.testing"]
+    assert "harness.testing" in seal.broken()
+
+
+def test_of_code_that_nobody_has_read_more_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    import numpy as np
+
+    from harness.grading import guard
+
+    plain, deep = Seal(), Seal(deep=True)
+    assert deep.broken() == deep.broken_near() == []
+    monkeypatch.setattr(np, "exp", nothing)
+    monkeypatch.setattr(guard, "ALLOCATES", guard.ALLOCATES | {"add"})
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: None)
+    try:
+        assert plain.broken() == []
+        assert set(deep.broken()) == {
+            "numpy.exp", "harness.grading.guard.ALLOCATES", "signal.SIGUSR2"
+        }  # fmt: skip
+    finally:
+        signal.signal(signal.SIGUSR2, before)

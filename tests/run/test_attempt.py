@@ -257,6 +257,7 @@ def test_events_are_kept_track_of() -> None:
     assert track(lost, seen) and seen.lost is lost
     assert (seen.running, seen.exercise) == ("test_c", "h")
     assert not track(Event("measured"), seen)
+    assert track(FINISHED, seen) and seen.limit == module.END_SECONDS
 
 
 # A whole run ------------------------------------------------------------------------------------
@@ -432,7 +433,7 @@ def test_every_test_has_its_own_limit_and_all_share_one_figure(
     other = Event("measured", "test_a", "f")
     child = Slow(b"".join(map(line, [STARTED, other, PASSED, FINISHED])), status=0)
     seen, _ = run(child)
-    assert restarts == ["", "test_a", ""]
+    assert restarts == ["", "test_a", "", ""]  # at last of what it takes to end
     assert seen.cpu_seconds == 2.5
 
 

@@ -6,13 +6,15 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.curriculum import ROOT, find_day, generate_stub, read_source
-from harness.protocol import DayResult, ExerciseResult, Failure, TestResult
+from harness.protocol import DayResult, ExerciseResult, Failure, Request, TestResult
 from harness.run import jail, sandbox
 from harness.run.jail import PARTS, REFUSED, Rules, seccomp_program
 from harness.run.sandbox import DEVICES, SYSTEM, agreed, furnish, parts_in_force, without_answers
@@ -196,3 +198,53 @@ def test_a_test_that_was_not_run() -> None:
 def test_a_file_that_cannot_be_graded_the_second_time() -> None:
     broken = replace(day(PASSED, seed=2), problems=[Failure("died", "gone")])
     assert not agreed(day(PASSED), broken, EXPECTED).passed
+
+
+def told(*lines: bytes) -> bytes:
+    """What comes through of lines that a child writes."""
+    heard, child = os.pipe()
+    out, to = os.pipe()
+    thread = threading.Thread(target=sandbox.pass_on, args=(heard, to, b"secret"))
+    thread.start()
+    for line in lines:
+        os.write(child, line)
+    os.close(child)
+    thread.join()
+    with open(out, "rb") as file:
+        return file.read()
+
+
+def test_only_lines_with_the_secret_are_told() -> None:
+    assert told(b"secret{1}\nsecr", b"et{2}\n") == b"{1}\n{2}\n"
+    assert told(b"secret{1}\n{2}\n") == b"{1}\n" + sandbox.FORGED
+    assert told(b"secreT{1}\n") == sandbox.FORGED
+    assert told() == b""
+
+
+def test_a_line_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "LONGEST_EVENT", 10)
+    assert told(b"secret" + b"x" * 50) == sandbox.FORGED
+
+
+def test_a_run_that_passes_nothing_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def run(request: Request, launcher: object) -> DayResult:
+        seeds.append(request.seed)
+        assert request.memory_bytes == 7 << 30
+        return day(*outcomes[0], seed=request.seed, status=outcomes[1])
+
+    launcher = SimpleNamespace(tests_of=lambda day, device: EXPECTED)
+    monkeypatch.setattr(sandbox, "run", run)
+    for outcomes, wanted in ((([FAILED], "wrong"), [3]), (([PASSED], "passed"), [3, 4])):
+        seeds.clear()
+        found = sandbox.grade_unread(
+            find_day("autodiff", 1),
+            Path(),
+            launcher,
+            (3, 4),
+            memory_bytes=7 << 30,  # type: ignore[arg-type]
+        )
+        assert seeds == wanted
+        assert found.passed is (outcomes[1] == "passed")
+        assert found.seconds == len(wanted)

@@ -140,7 +140,9 @@ class Toy:
     def write(self, path: str, text: str) -> None:
         (self.track / path).write_text(text, encoding="utf-8")
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, timeout: int = 240, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """``python ARGUMENTS`` in the copy, without the settings of whoever runs the tests."""
         env = {k: v for k, v in os.environ.items() if k not in _SETTINGS}
         return subprocess.run(
@@ -149,7 +151,7 @@ class Toy:
             env={**env, "PYTHONPATH": str(self.folder), **environment},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=timeout,
         )
 
 

@@ -288,6 +288,12 @@ def test_nearly_right(dtype, computed, says):
         assert says in message, message
 
 
+def test_a_short_number_is_no_sign_of_float32():
+    with pytest.raises(AssertionError, match="digits only: is something") as mismatch:
+        close(np.array([20.5]), np.log1p(np.exp(np.array([20.5]))), name="y")
+    assert "float32" not in str(mismatch.value)
+
+
 def test_small_values_beside_large_ones_are_not_right_to_all_digits():
     x = np.array([1.0, 2.0, 1e-30])
     with pytest.raises(AssertionError) as mismatch:

@@ -1,0 +1,7 @@
+"""An operator with nearly that name."""
+
+import torch
+
+
+def weights(x):
+    return torch.ops.aten._safe_softmax.default(x, -1)
