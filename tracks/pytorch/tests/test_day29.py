@@ -87,17 +87,31 @@ def read(values):
 
 
 def differs(config, **wanted):
+    """The fields that are not as wanted, in words; "" if there are none."""
     found = {name: getattr(config, name) for name in wanted}
-    return {name: (found[name], wanted[name]) for name in wanted if found[name] != wanted[name]}
+    return "; ".join(
+        f"{name} is {found[name]!r} and should be {wanted[name]!r}"
+        for name in wanted
+        if found[name] != wanted[name]
+    )
+
+
+def refused_in_words(f, *args, what, names):
+    """``refused``; an error that torch itself raises is told as what it is: no check."""
+    try:
+        refused(f, *args, what=what, names=names)
+    except NotImplementedError:
+        raise
+    except RuntimeError as error:
+        pytest.fail(f"{what}: a ValueError was due, and torch's own error came: {error}")
 
 
 @exercise("DeepSeekConfig")
 def test_reads_a_published_file():
     config = read(LITE)
-    wrong = differs(config, **dataclasses.asdict(day29.DEEPSEEK_V2_LITE),
-                    )  # fmt: skip
-    wrong = {k: v for k, v in wrong.items() if not k.endswith("token_id")}
-    assert not wrong, f"of DeepSeek-V2-Lite's file, read and due: {wrong}"
+    due = dataclasses.asdict(day29.DEEPSEEK_V2_LITE)
+    wrong = differs(config, **{k: v for k, v in due.items() if not k.endswith("token_id")})
+    assert not wrong, f"DeepSeek-V2-Lite's file: {wrong}"
     assert config.eos_token_id == 100001, f"eos_token_id is {config.eos_token_id}"
 
 
@@ -112,13 +126,13 @@ def test_what_a_file_leaves_out(base):
                 rope_scaling=None, routed_scaling_factor=1.0, max_position_embeddings=4096,
                 initializer_range=0.02, tie_word_embeddings=False, eos_token_id=None)  # fmt: skip
     empty = {name: None for name in [*gates, *rest]}
-    for what, values in (("are missing", base), ("are null", {**base, **empty})):
+    for what, values in (("missing", base), ("null, as good as missing", {**base, **empty})):
         wrong = differs(read(values), **gates, **rest)
-        assert not wrong, f"{base['model_type']}, keys {what}: read and due are {wrong}"
+        assert not wrong, f"a {base['model_type']} file in which keys are {what}: {wrong}"
     said = {"topk_method": "group_limited_greedy", "n_group": 2, "num_experts_per_tok": 1}
     if v2:
         wrong = differs(read({**base, **said}), **said)
-        assert not wrong, f"the file says so, and read and due are {wrong}"
+        assert not wrong, f"the file says otherwise: {wrong}"
     assert read({**base, "norm_topk_prob": v2}).norm_topk_prob is v2, "the file's own word counts"
 
 
@@ -144,9 +158,15 @@ def test_both_spellings_of_positions():
                    {"rope_theta": 70.0, "rope_scaling": {"type": "default"}},
                    {"rope_theta": 70.0, "rope_scaling": None}, {"rope_theta": 70.0}):  # fmt: skip
         wrong = differs(read({**TINY, **values}), rope_theta=70.0, rope_scaling=None)
-        assert not wrong, f"{values}: read and due are {wrong}"
+        assert not wrong, f"a file with {values}: {wrong}"
     wrong = differs(read({**TINY, "rope_parameters": {"rope_type": "default"}}), rope_theta=1e4)
-    assert not wrong, f"rope_parameters without rope_theta: read and due are {wrong}"
+    assert not wrong, f"rope_parameters without rope_theta: {wrong}"
+    same_rope = {"rope_parameters": {"rope_theta": 500.0, **old["rope_scaling"]}}
+    one, other = read({**TINY, **old}), read({**TINY, **same_rope})
+    assert one == other, (
+        "one file in both spellings: rope_scaling is "
+        f"{one.rope_scaling} of the published one, {other.rope_scaling} of rope_parameters"
+    )
 
 
 @exercise("DeepSeekConfig")
@@ -158,8 +178,9 @@ def test_refuses_what_cannot_be_done():
     refused(read, {k: v for k, v in TINY.items() if k != "model_type"}, what="no model_type",
             names=["model_type"])  # fmt: skip
     few = {k: v for k, v in TINY.items() if k not in ("vocab_size", "kv_lora_rank")}
-    for values in (few, {**TINY, "vocab_size": None, "kv_lora_rank": None}):
-        refused(read, values, what="no vocab_size and no kv_lora_rank",
+    null = {**TINY, "vocab_size": None, "kv_lora_rank": None}
+    for how, values in (("missing", few), ("null, which means left out", null)):
+        refused(read, values, what=f"a file in which vocab_size and kv_lora_rank are {how},",
                 names=("vocab_size", "kv_lora_rank"))  # fmt: skip
     fine = {"hidden_act": "silu", "moe_layer_freq": 1, "mlp_bias": False, "num_key_value_heads": 4}
     read({**TINY, **fine})
@@ -175,7 +196,7 @@ def test_to_json_and_back():
         written = config.to_json()
         again = day29.DeepSeekConfig.from_json(json.loads(json.dumps(written)))
         wrong = differs(again, **dataclasses.asdict(config))
-        assert not wrong, f"written and read again, found and due are {wrong}"
+        assert not wrong, f"written and read again: {wrong}"
         version = config.model_type[-2:].upper()
         extra = {"architectures": [f"Deepseek{version}ForCausalLM"], "hidden_act": "silu",
                  "num_key_value_heads": config.num_attention_heads,
@@ -188,6 +209,10 @@ def test_to_json_and_back():
     before = copy.deepcopy(day29.DEEPSEEK_V3)
     day29.DEEPSEEK_V3.to_json()["rope_scaling"]["factor"] = 1
     assert before == day29.DEEPSEEK_V3, "a change of the result has changed the configuration"
+    odd.to_json()["eos_token_id"].append(5)
+    assert odd.eos_token_id == [3, 4], (
+        f"5 was put into the result's eos_token_id, and the configuration's is {odd.eos_token_id}"
+    )
 
 
 @exercise("DeepSeekConfig")
@@ -218,7 +243,7 @@ def test_transformers_reads_it_and_is_read():
         skip = {"rope_scaling"}
         wrong = differs(again, **{k: v for k, v in dataclasses.asdict(config).items()
                                   if k not in skip})  # fmt: skip
-        assert not wrong, f"{name}: of what transformers wrote, read and due are {wrong}"
+        assert not wrong, f"{name}, as transformers wrote it: {wrong}"
         assert again.rope_scaling["mscale"] == 0.7, f"rope_scaling is {again.rope_scaling}"
 
 
@@ -292,6 +317,23 @@ def test_a_wide_sum_of_narrow_results(dtype, device, rng):
     close(out, wanted, dtype=torch.float32, terms=8, name=f"a float32 out of a {dtype} expert")
     narrow = expert.add_to(torch.zeros_like(x), x, tokens, weights)
     close(narrow, wanted, dtype=dtype, terms=8, name=f"an out of {dtype}")
+
+
+@exercise("Expert")
+def test_a_narrow_out_is_rounded_once(device, rng):
+    expert, x = make_expert(rng, device, dtype=torch.float32), rng.normal(128, 8)
+    tokens, weights = torch.arange(128, device=device), rng.uniform(128, low=0.1, high=1.0)
+    out = torch.zeros(128, 8, dtype=torch.bfloat16, device=device)
+    with torch.no_grad():
+        got = expert.add_to(out, x, tokens, weights).double()
+        due = weights.double()[:, None] * expert(x).double()
+    # bfloat16 has 8 bits: the nearest number is at most one 256th away. A tenth more is allowed.
+    beyond = (got - due).abs() > 1.1 * due.abs() / 256 + 1e-6 * due.abs().max()
+    assert not beyond.any(), (
+        f"a float32 expert with float32 weights and a bfloat16 out: {int(beyond.sum())} of "
+        f"{beyond.numel()} results are further off than by one rounding. The product is due in the "
+        "dtype of the weights"
+    )
 
 
 @exercise("Expert")
@@ -459,43 +501,6 @@ def test_each_token_by_hand(config, device, rng):
 
 
 @exercise("Router")
-@EACH
-def test_as_transformers_routes(config, device, rng):
-    """What transformers' layer tells its experts. The bias is positive: some of its versions took
-    0 for the smallest choice."""
-    if config.scoring_func == "softmax":
-        from transformers import DeepseekV2Config as Config
-        from transformers.models.deepseek_v2 import modeling_deepseek_v2 as module
-    else:
-        from transformers import DeepseekV3Config as Config
-        from transformers.models.deepseek_v3 import modeling_deepseek_v3 as module
-    router = make_router(config, rng, device)
-    if router.e_score_correction_bias is not None:
-        router.e_score_correction_bias.abs_()
-    keys = ("hidden_size", "num_attention_heads", "n_routed_experts", "num_experts_per_tok",
-            "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "topk_method",
-            "n_shared_experts", "moe_intermediate_size")  # fmt: skip
-    made = Config(**{key: getattr(config, key) for key in keys})
-    made._experts_implementation = "eager"
-    (kind,) = (
-        x
-        for name, x in vars(module).items()
-        if name.lower() == f"{made.model_type.replace('_', '')}moe"
-    )
-    layer, told = kind(made).to(device), []
-    layer.gate.load_state_dict({name: p.clone() for name, p in router.state_dict().items()})
-    layer.experts.register_forward_pre_hook(lambda _, given: told.append(given[1:3]))
-    for p in layer.experts.parameters():
-        torch.nn.init.zeros_(p)
-    x, *_, scores = clear_tokens(router, rng, 20)
-    with torch.no_grad():
-        layer(x[None])
-        ((indices, weights),) = told
-        taken, at = indices.sort(-1)
-        same_routing(router(x), taken, weights.gather(-1, at).double(), scores, "transformers")
-
-
-@exercise("Router")
 @pytest.mark.parametrize("name", ["softmax, groups", "sigmoid, groups"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_router_dtypes(name, dtype, device, rng):
@@ -507,6 +512,11 @@ def test_router_dtypes(name, dtype, device, rng):
     found = {part.dtype for part in routing[1:]}
     assert found == {wide}, f"x is {dtype}: weights and scores are {found}"
     same_routing(routing, *wanted, f"{dtype}", wide)
+    if dtype == WIDE:
+        found = {part.dtype for part in router(x.float())[1:]}
+        assert found == {torch.float32}, (
+            f"x is float32 and weight float64: weights and scores are {found}"
+        )
 
 
 @exercise("Router")
@@ -516,17 +526,42 @@ def test_the_bias_chooses_and_does_not_weigh(name, device, rng):
     router = make_router(GATES[name], rng, device)
     config, x = router.config, clear_tokens(router, rng, 12)[0]
     favourite = 5 % config.n_routed_experts
-    before = router(x)
-    router.e_score_correction_bias[favourite] += 3.0
-    routing = router(x)
-    close(routing.scores, before.scores.detach(), name="scores with another bias")
-    took = (routing.indices == favourite).any(-1)
-    assert took.all(), f"expert {favourite} has 3 more than the others; {int(took.sum())} of 12 "
-    chosen = routing.scores.gather(-1, routing.indices).double()
-    if config.norm_topk_prob:
-        chosen = chosen / chosen.sum(-1, keepdim=True)
-    chosen = (chosen * config.routed_scaling_factor).detach()
-    close(routing.weights, chosen, dtype=torch.float32, terms=16, name="weights with a large bias")
+    before, own = router(x), router.e_score_correction_bias[favourite].item()
+    for more in (3.0, 1000.0):
+        router.e_score_correction_bias[favourite] = own + more
+        routing = router(x)
+        close(routing.scores, before.scores.detach(), name="scores with another bias")
+        took = int((routing.indices == favourite).any(-1).sum())
+        assert took == 12, (
+            f"expert {favourite} has a bias larger by {more:.0f}, and {took} of 12 tokens get it"
+        )
+        chosen = routing.scores.gather(-1, routing.indices).double()
+        if config.norm_topk_prob:
+            chosen = chosen / chosen.sum(-1, keepdim=True)
+        chosen = (chosen * config.routed_scaling_factor).detach()
+        close(routing.weights, chosen, dtype=torch.float32, terms=16,
+              name=f"weights with a bias that is {more:.0f} larger for one expert")  # fmt: skip
+
+
+@exercise("Router")
+@pytest.mark.parametrize("name", ["sigmoid, groups", "sigmoid, groups of two",
+                                  "sigmoid, not normalised"])  # fmt: skip
+def test_groups_left_out_lose_to_any_choice(name, device, rng):
+    """Where every choice is below -1, and far below."""
+    router = make_router(GATES[name], rng, device)
+    config = router.config
+    router.e_score_correction_bias.fill_(-3.0)
+    x, *wanted = clear_tokens(router, rng, 12)
+    same_routing(router(x), *wanted, "a bias of -3 for all experts")
+    size = config.n_routed_experts // config.n_group
+    for low in (-1e3, -1e6):
+        router.e_score_correction_bias.fill_(low)
+        for row in router(x).indices.tolist():
+            groups = {expert // size for expert in row}
+            assert len(groups) <= config.topk_group, (
+                f"a bias of {low:,.0f} for all experts: a token gets the experts {row} of the "
+                f"groups {groups}, and at most {config.topk_group} are allowed"
+            )
 
 
 @exercise("Router")
@@ -620,6 +655,43 @@ def test_router_refuses(device, rng):
                 names=("x", shape, 16))  # fmt: skip
 
 
+@exercise("Router")
+@EACH
+def test_as_transformers_routes(config, device, rng):
+    """What transformers' layer tells its experts. The bias is positive: some of its versions took
+    0 for the smallest choice."""
+    if config.scoring_func == "softmax":
+        from transformers import DeepseekV2Config as Config
+        from transformers.models.deepseek_v2 import modeling_deepseek_v2 as module
+    else:
+        from transformers import DeepseekV3Config as Config
+        from transformers.models.deepseek_v3 import modeling_deepseek_v3 as module
+    router = make_router(config, rng, device)
+    if router.e_score_correction_bias is not None:
+        router.e_score_correction_bias.abs_()
+    keys = ("hidden_size", "num_attention_heads", "n_routed_experts", "num_experts_per_tok",
+            "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "topk_method",
+            "n_shared_experts", "moe_intermediate_size")  # fmt: skip
+    made = Config(**{key: getattr(config, key) for key in keys})
+    made._experts_implementation = "eager"
+    (kind,) = (
+        x
+        for name, x in vars(module).items()
+        if name.lower() == f"{made.model_type.replace('_', '')}moe"
+    )
+    layer, told = kind(made).to(device), []
+    layer.gate.load_state_dict({name: p.clone() for name, p in router.state_dict().items()})
+    layer.experts.register_forward_pre_hook(lambda _, given: told.append(given[1:3]))
+    for p in layer.experts.parameters():
+        torch.nn.init.zeros_(p)
+    x, *_, scores = clear_tokens(router, rng, 20)
+    with torch.no_grad():
+        layer(x[None])
+        ((indices, weights),) = told
+        taken, at = indices.sort(-1)
+        same_routing(router(x), taken, weights.gather(-1, at).double(), scores, "transformers")
+
+
 # balance_loss --------------------------------------------------------------------------------
 
 
@@ -651,11 +723,12 @@ def routed(rng, device, *leading, experts=6, chosen=2, dtype=WIDE):
 
 
 @exercise("balance_loss")
-@shapes("leading, experts, chosen", ((2, 5), 6, 2), ((7,), 4, 1), ((1,), 3, 3), ((2, 3, 4), 5, 2),
+@shapes("leading, experts, chosen", ((2, 5), 6, 2), ((7,), 9, 1), ((1,), 3, 3), ((2, 3, 4), 5, 2),
         ((3, 1), 8, 3))  # fmt: skip
 def test_loss_by_hand(leading, experts, chosen, device, rng):
     scores, indices = routed(rng, device, *leading, experts=experts, chosen=chosen)
-    what = f"scores {(*leading, experts)}, {chosen} chosen"
+    many = math.prod(leading[:-1])
+    what = f"sequences: {many} of {leading[-1]} tokens, {experts} experts, {chosen} chosen"
     got = day29.balance_loss(scores, indices)
     close(got, even_loss(scores, indices), terms=64, scale=1.0, name=f"loss, {what}")
     for layout, view in layouts(scores):
@@ -733,12 +806,14 @@ def test_loss_dtype_and_refusals(device, rng):
         scores, indices = routed(rng, device, 2, 5, dtype=dtype)
         got = day29.balance_loss(scores, indices)
         assert got.dtype == dtype and got.dim() == 0, f"{got.dtype}, shape {tuple(got.shape)}"
-    refused(day29.balance_loss, scores, indices[0], what="indices (5, 2) for scores (2, 5, 6)",
-            names=("indices", (5, 2), (2, 5, 6)))  # fmt: skip
+    refused_in_words(day29.balance_loss, scores, indices[0],
+                     what="indices (5, 2) for scores (2, 5, 6)",
+                     names=("indices", (5, 2), (2, 5, 6)))  # fmt: skip
     for shape in ((2, 4), (5,), (2, 5, 1)):
         mask = rng.boolean(*shape)
-        refused(day29.balance_loss, scores, indices, mask, what=f"mask {shape}",
-                names=("mask", shape, (2, 5, 6)))  # fmt: skip
+        refused_in_words(day29.balance_loss, scores, indices, mask,
+                         what=f"mask {shape} for scores (2, 5, 6)",
+                         names=("mask", shape, (2, 5, 6)))  # fmt: skip
 
 
 # update_bias ---------------------------------------------------------------------------------
@@ -750,6 +825,7 @@ def test_update_step(dtype, device, rng):
     router = make_router(gate(SIZES, 5, 2), rng, device)
     bias = router.e_score_correction_bias
     before, weight = bias.clone(), router.weight.detach().clone()
+    address = bias.data_ptr()
     for counts, signs in (([10, 0, 4, 5, 1], [-1, 1, 0, -1, 1]), ([7] * 5, [0] * 5),
                           ([0] * 5, [0] * 5), ([1, 0, 0, 0, 0], [-1, 1, 1, 1, 1]),
                           ([900, 1, 1, 1, 1], [-1, 1, 1, 1, 1])):  # fmt: skip
@@ -759,6 +835,9 @@ def test_update_step(dtype, device, rng):
         assert result is None, f"update_bias returns {result}"
         now = router.e_score_correction_bias
         assert now is bias, "the bias is another tensor now"
+        assert now.data_ptr() == address, (
+            "the bias lies in other memory now: whoever holds the old one sees nothing of the step"
+        )
         wanted = before.double() + 0.03 * torch.tensor(signs, dtype=WIDE, device=device)
         close(now, wanted, dtype=torch.float32, terms=2, name=f"bias after counts {counts}")
     assert torch.equal(router.weight, weight), "the router's weight has changed"
@@ -783,6 +862,19 @@ def test_mean_of_many_tokens(device):
     day29.update_bias(router, torch.tensor([many, many + 1, many - 1], device=device), 0.5)
     found = router.e_score_correction_bias.tolist()
     assert found == [0.0, -0.5, 0.5], f"counts 2^38 + (0, 1, -1): the bias is {found}"
+
+
+@exercise("update_bias")
+@pytest.mark.parametrize("dtype, many", [(torch.int32, 2**30), (torch.int16, 20_000),
+                                         (torch.uint8, 100)], ids=str)  # fmt: skip
+def test_counts_that_fill_their_dtype(dtype, many, device):
+    """Five times such a count is beyond what the dtype holds."""
+    for counts, due in (([many, 0, 0, 0, 0], [-0.5, 0.5, 0.5, 0.5, 0.5]),
+                        ([many, many, 0, 0, 0], [-0.5, -0.5, 0.5, 0.5, 0.5])):  # fmt: skip
+        router = day29.Router(gate(SIZES, 5, 2)).to(device)
+        day29.update_bias(router, torch.tensor(counts, dtype=dtype, device=device), 0.5)
+        found = router.e_score_correction_bias.tolist()
+        assert found == due, f"counts {counts} in {dtype}: the bias is {found}, not {due}"
 
 
 @exercise("update_bias")
