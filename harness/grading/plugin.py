@@ -263,7 +263,7 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
         _before_import(collector.path, grader, graded)
         graded.seal = Seal(deep=unread.is_on())
         if unread.is_on():
-            unread.install()
+            unread.install(graded.day.track)
             grader.events.seal()
     elif isinstance(collector, pytest.Module) and _is_day_file(collector.path):
         # the visible examples: `pytest day13.py` needs the device, and what assertions compared

@@ -34,8 +34,9 @@ TELL_RESULTS = (
     "harness.grading", "harness.protocol", "_pytest.runner", "_pytest.reports", "_pytest.python",
     "pluggy",
 )  # fmt: skip
-LIMITS = ("SIGALRM", "SIGPROF", "SIGUSR1")
-"""Signals whose handlers belong to a test's time limit while it runs."""
+TAKEN = ("SIGALRM", "SIGPROF", "SIGUSR1", "SIGCHLD")
+"""Signals whose handlers belong to a test's time limit while it runs; or to torch's DataLoader, which
+hears by the last of workers that died."""
 Key = tuple[str, str]
 Mark = tuple[Any, ...]
 _CONSTANTS = (int, float, str, tuple, list, dict, set, frozenset)
@@ -143,7 +144,7 @@ def _handlers() -> dict[str, Any]:
     return {
         number.name: signal.getsignal(number)
         for number in signal.Signals
-        if number.name not in LIMITS
+        if number.name not in TAKEN
     }
 
 

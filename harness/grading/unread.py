@@ -63,7 +63,7 @@ _SHOW_FRAMES = (
 )  # fmt: skip
 """Files that look at frames, or trace, for whoever calls them."""
 MODULES = frozenset(("ctypes", "_ctypes", "cffi", "_testcapi", "_xxsubinterpreters"))
-LIBRARIES = frozenset("torch jax tensorflow sklearn transformers liger_kernel".split())
+LIBRARIES = frozenset("torch scipy jax tensorflow sklearn transformers liger_kernel".split())
 """What has the answers of whole days; where it is the day's own subject, its reference names it."""
 _PYTHON_VERSIONS = ("torch._refs", "torch._decomp", "torch._prims")
 SWITCHES = frozenset(
@@ -122,10 +122,35 @@ def _names(source: str) -> dict[str, int]:
     return found
 
 
-def install() -> None:
-    """Once and for good in this process, before an answer is imported."""
+def install(track: str) -> None:
+    """Once and for good in this process, before an answer of the track is imported."""
     if not _installed:
         _installed.append(_Watch())
+        if track != "autodiff":
+            send_tensors_whole()
+
+
+def send_tensors_whole() -> None:
+    """Let processes hand tensors to each other as bytes. torch hands over open files through a
+    socket, which the sandbox has not; a DataLoader would wait for them for ever."""
+    import torch
+    from torch.multiprocessing import reductions
+
+    reductions.reduction.register(torch.UntypedStorage, _bytes_of)
+
+
+def _bytes_of(storage: Any) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+    import torch
+
+    return _storage_of, (torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes(),)
+
+
+def _storage_of(data: bytes) -> Any:
+    import torch
+
+    if not data:
+        return torch.UntypedStorage(0)
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).untyped_storage()
 
 
 def only_the_harness() -> bool:

@@ -41,12 +41,12 @@ def test_every_group_is_there(tried: dict[str, Tried]) -> None:
 
 def test_what_is_replaced_is_named(tried: dict[str, Tried]) -> None:
     for name, what in (
-        ("replaces_close", "harness.testing.close"),
-        ("replaces_the_sending", "harness.grading.events.Events"),
-        ("replaces_a_builtin", "builtins."),
+        ("replaces_close", "what tells results"),
+        ("replaces_the_sending", "what tells results"),
+        ("replaces_a_builtin", "`builtins."),
     ):
         said = " ".join(tried[f"attack/{name}"].said)
-        assert f"the answer replaced `{what}" in said, said
+        assert f"the answer replaced {what}" in said, said
 
 
 def test_what_is_refused_is_named(tried: dict[str, Tried]) -> None:

@@ -5,12 +5,14 @@ What the hook refuses is in the gallery of cheats (tests/cheats), since nothing 
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 
 from harness.curriculum import ROOT
+from harness.grading import unread
 from harness.grading.unread import reaches_around
 
 REFERENCE = "import threading\nimport numpy as np\n"
@@ -67,7 +69,7 @@ from harness.protocol import Event
 
 read, write = os.pipe()
 events = Events(write, b"secret:")
-unread.install()
+unread.install("autodiff")
 events.send(Event("passed", "from outside"))
 code = "def speak(events, event): events.send(event)"
 names = {}
@@ -105,3 +107,23 @@ def test_who_replaces_what_tells_results_has_them_refused() -> None:
     told, refused = done.stdout.strip().splitlines()
     assert "from the harness" in told
     assert '"kind": "broken"' in refused and "the answer replaced what tells results" in refused
+
+
+def test_tensors_travel_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a socket, which the sandbox has not: between processes nothing else is shared."""
+    torch = pytest.importorskip("torch")
+    from torch.multiprocessing import reductions
+
+    table = dict(reductions.reduction.ForkingPickler._extra_reducers)
+    try:
+        unread.send_tensors_whole()
+        monkeypatch.setattr("multiprocessing.reduction.DupFd", None)  # how files are handed over
+        given = [torch.arange(6.0).view(2, 3).t(), torch.tensor(3), torch.empty(0, 2),
+                 torch.ones(2, dtype=torch.bfloat16), torch.arange(4)[1:3]]  # fmt: skip
+        came = pickle.loads(reductions.reduction.ForkingPickler.dumps(given))
+        for there, here in zip(came, given, strict=True):
+            assert torch.equal(there, here) and there.dtype == here.dtype
+            assert there.stride() == here.stride()
+    finally:
+        reductions.reduction.ForkingPickler._extra_reducers.clear()
+        reductions.reduction.ForkingPickler._extra_reducers.update(table)
