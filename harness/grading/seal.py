@@ -35,8 +35,8 @@ TELL_RESULTS = (
     "pluggy",
 )  # fmt: skip
 TAKEN = ("SIGALRM", "SIGPROF", "SIGUSR1", "SIGCHLD")
-"""Signals whose handlers belong to a test's time limit while it runs; or to torch's DataLoader, which
-hears by the last of workers that died."""
+"""Signals whose handlers belong to a test's time limit while it runs; or, the last, to torch's
+DataLoader, which hears by it of workers that died."""
 Key = tuple[str, str]
 Mark = tuple[Any, ...]
 _CONSTANTS = (int, float, str, tuple, list, dict, set, frozenset)

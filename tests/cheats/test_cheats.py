@@ -42,7 +42,6 @@ def test_every_group_is_there(tried: dict[str, Tried]) -> None:
 def test_what_is_replaced_is_named(tried: dict[str, Tried]) -> None:
     for name, what in (
         ("replaces_close", "what tells results"),
-        ("replaces_the_sending", "what tells results"),
         ("replaces_a_builtin", "`builtins."),
     ):
         said = " ".join(tried[f"attack/{name}"].said)
