@@ -116,7 +116,7 @@ def ran(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_program_runs_on_the_installed_wheel_and_mypy_accepts_it(tmp_path: Path) -> None:
-    # Looked for in this process, it would part setuptools from distutils: torch's samples need both.
+    # Looked for in this process, it would part setuptools from distutils; torch's samples need both
     if ran(tmp_path, sys.executable, "-m", "pip", "--version").returncode:
         pytest.skip("pip is not installed")
     before = sorted(TRACK.rglob("*"))
