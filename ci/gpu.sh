@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The GPU job: every day proved on the real GPU, what the harness measures there, then the quick benches,
-# alone, beside those of the last run.
+# The GPU job: every day of kernels and models proved on the real GPU, what the harness measures there,
+# then the quick benches, alone, beside those of the last run. The CPU job (ci/cpu.sh) proves what is the
+# same everywhere: Autodiff, figures, and that a CPU rejects each known bug; here one a day is tried.
 #
 #   ci/gpu.sh                   in the image where an engine is here, else in .venv
 #   PYTHON=python3 ci/gpu.sh    in an environment that exists (the image's own, a runner's)
@@ -37,8 +38,9 @@ stage() { # name, command …: how long it took, beside what it said
 : >.harness/gpu/times.txt
 "$PYTHON" -m harness doctor | tee .harness/gpu/doctor.txt
 workers=${WORKERS:-$("$PYTHON" -c "from harness.cli.test_all import _workers; print(_workers('auto'))")}
-stage verify "$PYTHON" -m pytest -q -n "$workers" --dist load --maxschedchunk 1 --durations=8 \
-    --ignore tests/gpu/test_measures.py tests/content tests/gpu
+BUGS=1 stage verify "$PYTHON" -m pytest -q -n "$workers" --dist load --maxschedchunk 1 --durations=8 \
+    -k "not autodiff and not figures and not test_form" --ignore tests/gpu/test_measures.py \
+    tests/content/test_days.py tests/gpu
 # Times are only true alone.
 stage timers "$PYTHON" -m pytest -q tests/gpu/test_measures.py tests/bench/test_on_gpu.py tests/measure/test_device.py
 # The project's own kernels: what peers take is for the records, which are made by hand.

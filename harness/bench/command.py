@@ -107,12 +107,14 @@ def run_bench(
 
 
 def benched_days(track: str | None, day: int | None, root: Path) -> list[Day]:
-    """The days that have a bench file, of one track or all. UnknownDay for what does not exist."""
+    """The days that have a bench file, of one track or of all that DEVICE admits. UnknownDay for what does not exist."""
     if track is None and day is not None:
         raise UnknownDay(f"DAY={day} of which track? Add TRACK=triton, pytorch or autodiff.")
     if track is not None and day is not None:
         return [one for one in [find_day(track, day, root)] if one.bench.exists()]
     tracks = [find_track(track, root)] if track is not None else find_tracks(root)
+    if track is None and os.environ.get("DEVICE") == "cuda":
+        tracks = [found for found in tracks if found.name != "autodiff"]  # numpy has no GPU
     return [one for found in tracks for one in found.days if one.bench.exists()]
 
 

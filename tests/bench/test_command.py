@@ -147,9 +147,13 @@ def test_wrong_usage(tree, tmp_path):
     assert (code, "There is no bench in autodiff on day 2" in out) == (2, True)
 
 
-def test_only_days_with_a_bench_are_run(tree):
+def test_only_days_with_a_bench_are_run(tree, monkeypatch):
+    monkeypatch.delenv("DEVICE", raising=False)
     assert [day.key for day in benched_days(None, None, tree)] == ["autodiff/01", "triton/01"]
     assert [day.key for day in benched_days("triton", None, tree)] == ["triton/01"]
+    monkeypatch.setenv("DEVICE", "cuda")
+    assert [day.key for day in benched_days(None, None, tree)] == ["triton/01"]
+    assert [day.key for day in benched_days("autodiff", None, tree)] == ["autodiff/01"]
     with pytest.raises(UnknownDay):
         benched_days("triton", 99, tree)
 

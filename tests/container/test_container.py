@@ -240,7 +240,7 @@ def test_the_gpu_job_runs_all_and_fails_for_a_reason(
     stages = [line.split(maxsplit=1)[1] for line in commands if " -c " not in line]
     assert stages[0] == "-m harness doctor"
     assert stages[1].startswith("-m pytest -q -n 3 "), "days by several workers"
-    assert stages[1].endswith("tests/content tests/gpu")
+    assert stages[1].endswith("tests/content/test_days.py tests/gpu")
     assert "tests/bench/test_on_gpu.py" in stages[2] and " -n " not in stages[2], "times alone"
     assert stages[3].startswith("-m harness bench ")
     assert len(stages) == (5 if last else 4)

@@ -212,6 +212,12 @@ def test_bugs_on_a_machine_without_a_gpu(day: Day, runs: Any) -> None:
     assert bugs(day) == []
 
 
+def test_only_so_many_bugs(day: Day, runs: Any) -> None:
+    asked = runs(result(FAILED))
+    assert checks.check_bugs(day, Launcher(), 5, "auto", most=1) == []  # type: ignore[arg-type]
+    assert len(asked) == 1
+
+
 def test_a_bug_that_kills_is_rejected_on_the_cpu(day: Day, runs: Any) -> None:
     runs(result(DIED), result(DIED))
     assert bugs(day) == []
@@ -481,12 +487,21 @@ def test_a_day_that_cannot_be_read_is_not_run(day: Day) -> None:
 FULL = Failure("OutOfMemoryError", "CUDA out of memory. Tried to allocate 5.22 GiB.")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 5.22 GiB.",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
 def test_a_test_that_found_the_card_full_is_tried_again(
-    day: Day, runs: Any, monkeypatch: pytest.MonkeyPatch
+    day: Day, runs: Any, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     paused: list[float] = []
     monkeypatch.setattr(checks.time, "sleep", paused.append)
-    full = TestResult("test_b", "double", "failed", failure=FULL)
+    full = TestResult("test_b", "double", "failed", failure=Failure("RuntimeError", said))
     fits = TestResult("test_b", "double", "passed")
     asked = runs(result(PASSED, full), result(full), result(fits))
     assert checks.check_reference(day, Launcher(), 3, "cuda") == []  # type: ignore[arg-type]

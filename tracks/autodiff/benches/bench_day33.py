@@ -117,6 +117,7 @@ def _mygrad_step() -> Callable[..., Any]:
             h = max_pool(mygrad.maximum(h, 0.0), (2, 2), 2)
         loss = softmax_crossentropy(h.reshape(len(x), -1) @ w3, target)
         loss.backward()
-        return loss.data, *(w.grad for w in weights)
+        # Its loss is a float64 that was computed in x's dtype.
+        return loss.data.astype(x.dtype), *(w.grad for w in weights)
 
     return call

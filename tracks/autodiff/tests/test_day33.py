@@ -85,6 +85,7 @@ def steps(f):
 
 def no_loop(make, small, large, what):
     """``make(sizes)`` gives a call without arguments. More images, channels, pixels: same steps."""
+    steps(make(small))  # Python 3.12 tells instructions of a function from its second call on
     few = steps(make(small))
     for sizes in large:
         many = steps(make(sizes))

@@ -168,7 +168,7 @@ def decoding(case: Case) -> Problem:
     return Problem(
         inputs=inputs,
         oracle=oracle,
-        tolerance={"dtype": dtype, "terms": WIDTH, "scale": 1.0 if dtype.itemsize == 4 else 200.0},
+        tolerance={"dtype": dtype, "terms": WIDTH, "scale": 1.0 if dtype.itemsize == 4 else 4.0},
         bytes=dtype.itemsize * (weights + batch * (cached * (latent + r) + 2 * WIDTH)),
         flops=2 * batch * (weights + heads * (cached + 1) * (2 * latent + r)),
         ours=made,
