@@ -52,14 +52,14 @@ def _config(dim: int, element_size: int) -> dict[str, int]:
     """Tile sizes and launch options for heads of so many elements of so many bytes.
 
     In registers are BLOCK_M x BLOCK_D sums and BLOCK_M x BLOCK_N scores, in shared memory q and,
-    for each stage, a block of k and one of v. All of these compile without spilled registers.
+    for each stage, a block of k and one of v. For 16-bit types none of these spills registers.
     """
     block_d = max(triton.next_power_of_2(dim), 16)
     # BLOCK_M, BLOCK_N, num_warps and num_stages for dims up to 64, up to 128, and larger ones.
     if element_size > 2:
         tiles = (32, 32, 4, 2), (16, 32, 8, 2), (16, 32, 8, 2)
     elif this_device().shared >= 200 * 1024:
-        tiles = (64, 128, 4, 2), (128, 128, 8, 2), (128, 64, 8, 2)
+        tiles = (64, 128, 4, 2), (128, 128, 8, 3), (128, 64, 8, 2)
     else:
         tiles = (64, 64, 4, 3), (64, 64, 8, 2), (64, 32, 8, 2)
     m, n, warps, stages = tiles[(block_d > 64) + (block_d > 128)]
@@ -360,9 +360,10 @@ def flash_attention_forward(
           about half of them. Whatever k and v hold in the others, be it nan, has no effect on it.
         - Rows that are contiguous and aligned are read and written 128 bits at a time. Where
           ``_through_tma`` and ``describe`` allow it, k and v are read through descriptors.
-        - With each of ``_config``'s tiles the kernel compiles without spilled registers and within
-          the chip's shared memory: for sm_90 with and without descriptors, for sm_80 without. For
-          16-bit types the products are computed by tensor cores (on sm_90 by wgmma).
+        - With each of ``_config``'s tiles the kernel compiles within the chip's shared memory: for
+          sm_90 with and without descriptors, for sm_80 without. For 16-bit types it spills no
+          registers, and the products are computed by tensor cores (on sm_90 by wgmma); for float32
+          it spills at most 64 bytes a thread.
 
     Args:
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. batch, heads

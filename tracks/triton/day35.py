@@ -290,8 +290,9 @@ def window_forward(
           work is linear in the window. Whatever the others hold, be it nan, has no effect; nor have
           the rows of other texts.
         - Loads are 128 bits wide where rows are contiguous and aligned, and shared memory is within
-          the chip's, sm_80 and sm_90. For 16-bit types and dims up to 128 no registers are spilled,
-          and the products are computed by tensor cores (on sm_90 by wgmma).
+          the chip's, sm_80 and sm_90. For 16-bit types and dims up to 128 at most 512 bytes of
+          registers a thread are spilled, and the products are computed by tensor cores (on sm_90 by
+          wgmma).
 
     Args:
         q, k, v: as for day 32's ``flash_attention_forward``; any strides.

@@ -74,7 +74,7 @@ def _sizes(a: torch.Tensor, b: torch.Tensor) -> tuple[int, int, int]:
 
 def _tiles(m: int, n: int, config: dict[str, int]) -> int:
     """How many tiles cover an (m, n) result."""
-    return triton.cdiv(m, config["BLOCK_M"]) * triton.cdiv(n, config["BLOCK_N"])
+    return -(-m // config["BLOCK_M"]) * -(-n // config["BLOCK_N"])  # rounded up
 
 
 @triton.jit

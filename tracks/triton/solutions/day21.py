@@ -204,15 +204,17 @@ def batched_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     ### END SOLUTION
 
 
-def _aligned(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether rows of both are contiguous, begin at multiples of 16 bytes and have a length of 16s.
+def _aligned(table: Sequence[tuple[int, ...]]) -> bool:
+    """Whether rows of all a and b are contiguous, begin at multiples of 16 bytes and have a length
+    of 16s. Each row of table has the numbers that grouped_matmul_kernel describes.
 
     What a compiler can see of a launch's arguments it cannot see of a table's numbers; this is
     what grouped_matmul_kernel tells it with ALIGNED.
     """
     return all(
-        x.stride(1) == 1 and x.stride(0) % 16 == x.shape[1] % 16 == x.data_ptr() % 16 == 0
-        for x in (a, b)
+        a_k_stride == b_column_stride == 1
+        and (a | b | n | k | a_row_stride | b_k_stride) % 16 == 0  # of all of them, by their bits
+        for _, a, b, _, _, n, k, a_row_stride, a_k_stride, b_k_stride, b_column_stride in table
     )
 
 
@@ -236,8 +238,8 @@ def grouped_matmul_kernel(
         0: the tiles of all groups up to and with this one    1, 2, 3: addresses of a, b and out
         4, 5, 6: m, n, k                                       7, 8: strides of a    9, 10: of b
 
-    GROUPS is a power of two, at least groups. ALIGNED: ``_aligned`` holds for every group. DTYPE is
-    that of all matrices.
+    GROUPS is a power of two, at least groups. ALIGNED: ``_aligned`` holds. DTYPE is that of
+    all matrices.
     """
     # TODO: find the group of this tile and the tile's number within it; load the group's row of
     #       the table; compute the tile.
@@ -307,7 +309,7 @@ def grouped_matmul(groups: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[
     Limits: one launch with a grid of one axis, of one program for each tile that
     ``_config_of(Counter of the groups' (m, n), ...)`` gives for each group; none or one of no
     programs where there is no tile. No memory but the results' and 256 bytes a group for the
-    table. Where ``_aligned`` holds for all groups, day 17's largest tile must compile for sm_90, in
+    table. Where ``_aligned`` holds, day 17's largest tile must compile for sm_90, in
     16-bit types, to wgmma with loads and stores of 128 bits and without spilled registers.
 
     Args:
@@ -326,7 +328,7 @@ def grouped_matmul(groups: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[
     # TODO: refuse, allocate the results, write the table, launch.
     # HINT: Which numbers does a group of 0 tiles have in field 0, and who finds it there?
     ### BEGIN SOLUTION
-    # HINT: end += _tiles(m, n, config) runs through the groups; a row is [end, a.data_ptr(), ...].
+    # HINT: end += _tiles(m, n, config) runs through the groups; a row is (end, a.data_ptr(), ...).
     # HINT: torch.tensor(table, dtype=torch.int64, device=...) puts the rows where the kernel runs.
     # HINT: GROUPS=triton.next_power_of_2(len(groups)) and
     #       DTYPE=getattr(tl, str(dtype).removeprefix("torch.")).
@@ -343,15 +345,15 @@ def grouped_matmul(groups: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[
     table, end = [], 0
     for (a, b), out, (m, n, k) in zip(groups, outs, sizes, strict=True):
         end += _tiles(m, n, config)
-        addresses = (x.data_ptr() for x in (a, b, out))
-        table.append([end, *addresses, m, n, k, *a.stride(), *b.stride()])
+        addresses = a.data_ptr(), b.data_ptr(), out.data_ptr()
+        table.append((end, *addresses, m, n, k, *a.stride(), *b.stride()))
     grouped_matmul_kernel[(end,)](
         torch.tensor(table, dtype=torch.int64, device=device),
         len(groups),
         BAND=GROUP,
         FIELDS=FIELDS,
         GROUPS=triton.next_power_of_2(len(groups)),
-        ALIGNED=all(_aligned(a, b) for a, b in groups),
+        ALIGNED=_aligned(table),
         DTYPE=getattr(tl, str(dtype).removeprefix("torch.")),
         **config,
     )
