@@ -107,7 +107,10 @@ def run_bench(
 
 
 def benched_days(track: str | None, day: int | None, root: Path) -> list[Day]:
-    """The days that have a bench file, of one track or of all that DEVICE admits. UnknownDay for what does not exist."""
+    """The days that have a bench file, of one track or of all that DEVICE admits.
+
+    UnknownDay for what does not exist.
+    """
     if track is None and day is not None:
         raise UnknownDay(f"DAY={day} of which track? Add TRACK=triton, pytorch or autodiff.")
     if track is not None and day is not None:
