@@ -29,6 +29,11 @@ try:
     from harness.cli import main
 
     main()
-except KeyboardInterrupt:  # before the commands are there to say it themselves
+except BaseException as error:  # Ctrl-C, before the commands are there to say it themselves
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__  # while a class is made, Python 3.11 wraps it in a RuntimeError
+    if cause is None:
+        raise
     print("stopped", file=sys.stderr)
     sys.exit(130)

@@ -77,6 +77,26 @@ const settled = async (wanted, seconds = 40) => {
   } while (JSON.stringify(found) !== JSON.stringify(wanted) && Date.now() < end);
   assert.deepEqual(found, wanted);
 };
+// Waits until a page with this heading is shown, with its pictures, and its formulas if it has some.
+const lessonShown = async (heading, formulas) => {
+  const end = Date.now() + 30000;
+  let found;
+  do {
+    await page.waitForTimeout(400);
+    for (const frame of page.frames()) {
+      found = await frame.locator('body').evaluate((body) => ({
+        heading: body.querySelector('h1')?.innerText.trim(),
+        widths: [...body.querySelectorAll('img')].map((one) => one.naturalWidth),
+        formulas: body.querySelectorAll('.katex').length,
+      })).catch(() => ({}));
+      if (found.heading === heading && !found.widths.includes(0)) break;
+    }
+  } while ((found.heading !== heading || found.widths.includes(0)) && Date.now() < end);
+  assert.equal(found.heading, heading, 'the lesson is shown as a page');
+  assert.ok(found.widths.length && !found.widths.includes(0), `pictures of ${heading}: ${found.widths}`);
+  assert.equal(found.formulas > 0, formulas, `formulas of ${heading}: ${found.formulas}`);
+  await picture('lesson');
+};
 // What the harness itself lists for the day, with the same inputs.
 const said = (file) => {
   let output;
@@ -116,8 +136,13 @@ try {
   await choose('F1', 'Problems: Focus on Problems View');
   await check('kernels', TRITON, places);
 
+  // A lesson is a page, with its figures and formulas.
+  await open('tracks/autodiff/lessons/day01.md');
+  await lessonShown('Day 1: Derivatives', true);
+
   // With the lesson open it is the same day; the problems stay those of the learner's file.
   await open('tracks/triton/lessons/day01.md');
+  await lessonShown('Day 1: Hello, Triton', false);
   await task('Grade this day');
   await choose('F1', 'Problems: Focus on Problems View');
   await check('from-the-lesson', TRITON, places);

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.curriculum import ROOT
+from harness.measure.units import counted
+from harness.screen.pager import columns, wrapped
 
 FREE_BYTES = 2 * 2**30
 
@@ -37,10 +39,18 @@ def doctor(as_json: bool) -> int:
     else:
         for finding in findings:
             mark = "ok " if not finding.remedy else "!! " if finding.needed else "-- "
-            print(f"{mark} {finding.name:<18} {finding.state}")
+            _print(finding.state, f"{mark} {finding.name:<18} ")
             if finding.remedy:
-                print(f"{'':<22} → {finding.remedy}")
+                _print(finding.remedy, f"{'':<22} → ")
     return 3 if any(f.remedy and f.needed for f in findings) else 0
+
+
+def _print(text: str, head: str) -> None:
+    """On a terminal its lines are broken between words; not a command, which can then be copied."""
+    if not sys.stdout.isatty() or text.startswith((sys.executable, "code")):
+        print(f"{head}{text}")
+    else:
+        print("\n".join(wrapped(text, columns(100, 80), head, " " * len(head))))
 
 
 def examine() -> list[Finding]:
@@ -241,7 +251,7 @@ def _progress() -> Finding:
     except ProgressError as error:
         remedy = f"move {store.file} away (with its -wal and -shm): a new history begins"
         return Finding("progress", str(error), remedy, needed=False)
-    return Finding("progress", f"{count} attempts")
+    return Finding("progress", counted(count, "attempt"))
 
 
 def _container() -> Finding:
@@ -260,6 +270,15 @@ def _container() -> Finding:
     return Finding("container", f"{engine}; this machine runs the image's variant {variant}")
 
 
+_EXTENSIONS = (
+    ".vscode*/extensions",
+    ".vscodium*/extensions",
+    ".openvscode-server/extensions",
+    ".local/share/code-server/extensions",
+)
+"""Where VS Code, its servers and its relatives keep what is installed, below the home folder."""
+
+
 def _editor() -> Finding:
     """VS Code's recommended extensions, as far as its folders tell."""
     listed = ROOT / ".vscode" / "extensions.json"
@@ -269,9 +288,11 @@ def _editor() -> Finding:
         home = Path.home()
     except RuntimeError:  # a user without an entry in passwd, and no HOME
         return Finding("VS Code", "not looked for: this user has no home folder")
-    folders = [f for f in home.glob(".vscode*/extensions") if f.is_dir()]
+    folders = [f for place in _EXTENSIONS for f in home.glob(place) if f.is_dir()]
     if not folders:
-        return Finding("VS Code", "not found (not needed)")
+        inside = os.environ.get("TERM_PROGRAM") == "vscode"
+        where = "this terminal is in it; its extensions are in no folder that is known here"
+        return Finding("VS Code", where if inside else "not found (not needed)")
     installed = {
         re.sub(r"-\d+\..*", "", entry.name.lower()) for f in folders for entry in f.iterdir()
     }
@@ -283,5 +304,7 @@ def _editor() -> Finding:
     ]  # fmt: skip
     if lacking:
         how = " ".join(f"--install-extension {name}" for name in lacking)
-        return Finding("VS Code", f"lacks {', '.join(lacking)}", f"code {how}", needed=False)
+        browser = all(f.parent.name == "code-server" for f in folders)
+        program = "code-server" if browser else "code"
+        return Finding("VS Code", f"lacks {', '.join(lacking)}", f"{program} {how}", needed=False)
     return Finding("VS Code", "has the recommended extensions")

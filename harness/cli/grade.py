@@ -23,7 +23,7 @@ from harness.curriculum import untouched as untouched_in
 from harness.progress import ProgressError, Store
 from harness.progress.store import PASSED
 from harness.protocol import LEARNER, DayResult, Request
-from harness.screen.pager import say
+from harness.screen.pager import columns, page, say, wrapped
 from harness.usage import Usage, check_choice, check_impl, seed_of
 
 K = TypeVar("K")
@@ -80,7 +80,7 @@ def grade_mine(track: str, options: Options) -> int:
     results = []
     for day in days:
         request = _request(day, options)
-        results.append(_run(request, quiet=not options.verbose))
+        results.append(_run(request, quiet=options.as_json))
         _remember(results[-1], request)
         if options.verbose and not options.as_json:
             _show([results[-1]], verbose=True)
@@ -104,10 +104,11 @@ def list_days(track: str, as_json: bool) -> int:
         ]  # fmt: skip
         print(json.dumps(rows, indent=2))
         return 0
-    print(f"{found.title}\n")
+    lines = [f"{found.title}\n"]
     for day, state in zip(found.days, states, strict=True):
-        print(f"  {day.number:>2}  {day.title:<44} {state}")
-    say(f"\nmake {found.name} DAY=1 grades a day; make lesson TRACK={found.name} DAY=1 teaches it.")
+        lines.append(f"  {day.number:>2}  {day.title:<44} {state}")
+    how = f"make {found.name} DAY=1 grades a day; make lesson TRACK={found.name} DAY=1 teaches it."
+    page("\n".join([*lines, "", *wrapped(how, columns(100, 80))]))
     return 0
 
 

@@ -91,10 +91,10 @@ def reset_day(track: str, number: str, exercise: str) -> int:
         if before == after:
             print("Nothing to reset: it is the stub already.")
             return 0
-        kept = keep(day)
+        keep(day)
         put(day.file, after)
         print(f"{day.file.relative_to(ROOT)} is the stub again{f' ({exercise})' * bool(exercise)}.")
-        say(f"Your version is kept: {kept.relative_to(ROOT)}; make restore brings it back.")
+        say(f"Your version is kept. {_way_back(day)} brings it back.")
     else:
         put(day.file, stub.encode("utf-8"))
         print(f"wrote {day.file.relative_to(ROOT)}")
@@ -112,8 +112,7 @@ def restore_day(track: str, number: str, version: str) -> int:
         attempts = _or_say(lambda: Store().attempts(day.track, day.number)) or []
         for entry in versions:
             print(f"  {entry.number:>2}  {entry.when}  {_holds(day, entry, attempts)}")
-        again = f"make restore TRACK={track} DAY={day.number} VERSION={versions[0].number}"
-        say(f"\n{again} brings the newest back. They lie in {_folder(versions)}.")
+        say(f"\n{_way_back(day)} brings the newest back. They lie in {_folder(versions)}.")
         return 0
     chosen = next((v for v in versions if str(v.number) == version), None)
     if chosen is None:
@@ -121,11 +120,19 @@ def restore_day(track: str, number: str, version: str) -> int:
         are = "are" if len(versions) > 1 else "is"
         raise Usage(f"VERSION={version} is not kept: there {are} {numbers}.")
     content = chosen.path.read_bytes()
-    if day.file.exists() and day.file.read_bytes() not in (content, _stub(day)):
+    replaced = day.file.exists() and day.file.read_bytes() not in (content, _stub(day))
+    if replaced:
         keep(day)
     put(day.file, content)
     print(f"{day.file.relative_to(ROOT)} is the version of {chosen.when} again.")
+    if replaced:
+        say(f"What it replaced is kept, too. {_way_back(day)} brings that back.")
     return 0
+
+
+def _way_back(day: Day) -> str:
+    """The command that brings back the version that was kept last."""
+    return f"make restore TRACK={day.track} DAY={day.number} VERSION={kept_of(day)[0].number}"
 
 
 def _folder(versions: list[Kept]) -> str:

@@ -21,6 +21,8 @@ def run_all(workers: str, seed: str, junit: str) -> int:
     command = [sys.executable, "-m", "pytest", "tests", "-q", "--durations=8"]
     if count > 1:
         command += ["-n", str(count), "--dist", "loadgroup"]
+        # The cores are taken by the workers: more threads in each would take them from the others.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if junit:
         command += [f"--junitxml={junit}"]
     environment = {**os.environ, "SEED": seed or "0"}

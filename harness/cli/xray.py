@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.curriculum import ROOT, Day, find_day, find_exercise, read_source, untouched
+from harness.measure.units import counted
 from harness.protocol import LEARNER, Request
 from harness.report.collect import keep_xray
-from harness.screen.pager import page
+from harness.screen.pager import page, say
 from harness.usage import Usage, check_choice, check_impl
 
 if TYPE_CHECKING:
@@ -36,9 +37,8 @@ def xray_day(
     if exercise:
         find_exercise(day, exercise)
     from harness.kernels.xray import as_json as json_of
-    from harness.kernels.xray import as_text, xray
+    from harness.kernels.xray import as_text
     from harness.kernels.xray.occupancy import chip_named
-    from harness.screen.kernels import summary
 
     chips = [chip.strip() for chip in arch.split(",") if chip.strip()]
     for chip in chips:
@@ -59,35 +59,67 @@ def xray_day(
         check_choice("PRIOR", prior, ("auto", "solution", "same")), exercise,
     )  # fmt: skip
     launches = [one for one in _launches(request) if one.kernel not in _kernels(day, stubs)]
-    if sys.stderr.isatty():
-        reports = xray(launches, chips, note=_say_progress)
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if as_json or verbose or not launches:
+        reports = _compiled(launches, chips)
+        if as_json:
+            print(json_of(reports))
+        else:
+            page(as_text(reports))
     else:
-        reports = xray(launches, chips)
+        reports = _shown_first(launches, chips, in_full=bool(exercise))
     if impl == LEARNER and not exercise and reports:  # for the page of make report
         keep_xray(ROOT, day.number, day.file, [one.to_json() for one in reports])
-    if as_json:
-        print(json_of(reports))
-    elif verbose or not reports:
-        page(as_text(reports))
-    else:
-        largest = _largest(launches, reports)
-        lines = [summary(largest), ""]
-        if exercise:
-            lines += [as_text(largest), ""]
-        kinds = len(launches)
-        lines.append(
-            f"Of each kernel the launch with the largest tiles; {kinds} kind{'s' * (kinds > 1)} of "
-            "launches were compiled."
-        )
-        lines.append("V=1 shows all of each." if exercise else "EX=… shows more of one, V=1 all.")
-        page("\n".join(lines))
     return 1 if not reports or any(report.refused for report in reports) else 0
 
 
-def _say_progress(done: int, total: int) -> None:
-    """Every kind of launch is compiled for every chip, which takes a while the first time."""
-    print(f"\r\x1b[Kcompiling … {done} of {total}", end="", file=sys.stderr, flush=True)
+def _shown_first(
+    launches: list[RecordedLaunch], chips: list[str], in_full: bool
+) -> list[KernelReport]:
+    """Show the largest launch of each kernel as soon as that is compiled, then compile the others,
+    which are many. → all reports, in the order of ``launches``"""
+    from harness.kernels.xray import as_text
+    from harness.screen.kernels import summary
+
+    largest = _largest(launches)
+    shown = _compiled([launches[at] for at in largest], chips)
+    page("\n\n".join([summary(shown), *([as_text(shown)] if in_full else [])]))
+    sys.stdout.flush()
+    rest = [at for at in range(len(launches)) if at not in largest]
+    others = _compiled([launches[at] for at in rest], chips, "other kinds ")
+    known = {(report.kernel, report.chip) for report in shown if report.refused}
+    refused: dict[tuple[str, str], KernelReport] = {}
+    for one in others:
+        if one.refused and (one.kernel, one.chip) not in known:
+            refused.setdefault((one.kernel, one.chip), one)
+    print()
+    if refused:
+        print(f"With other arguments:\n{summary([*refused.values()])}\n")
+    say(
+        f"Of each kernel the launch with the largest tiles; {counted(len(launches), 'kind')} of "
+        f"launches {'was' if len(launches) == 1 else 'were'} compiled."
+    )
+    say("V=1 shows all of each." if in_full else "EX=… shows more of one, V=1 all.")
+    n = len(chips)
+    of = {at: shown[n * i : n * (i + 1)] for i, at in enumerate(largest)}
+    of |= {at: others[n * i : n * (i + 1)] for i, at in enumerate(rest)}
+    return [report for at in sorted(of) for report in of[at]]
+
+
+def _compiled(
+    launches: list[RecordedLaunch], chips: list[str], what: str = ""
+) -> list[KernelReport]:
+    """A report for each launch and chip. On a terminal a line counts them meanwhile."""
+    from harness.kernels.xray import xray
+
+    if not sys.stderr.isatty():
+        return xray(launches, chips)
+
+    def say_progress(done: int, total: int) -> None:
+        print(f"\r\x1b[Kcompiling {what}… {done} of {total}", end="", file=sys.stderr, flush=True)
+
+    reports = xray(launches, chips, note=say_progress)
+    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return reports
 
 
 def _launches(request: Request) -> list[RecordedLaunch]:
@@ -121,13 +153,11 @@ def _kernels(day: Day, names: list[str]) -> set[str]:
     }
 
 
-def _largest(launches: list[RecordedLaunch], reports: list[KernelReport]) -> list[KernelReport]:
-    """Of each kernel and chip the report of the launch with most work, in the file's order."""
-    chips = len(reports) // len(launches)
-    found: dict[tuple[str, int, str], tuple[tuple[int, ...], KernelReport]] = {}
-    for at, report in enumerate(reports):
-        key = (report.file, report.line, report.chip)
-        size = launches[at // chips].size()
-        if key not in found or size > found[key][0]:
-            found[key] = size, report
-    return [found[key][1] for key in sorted(found)]
+def _largest(launches: list[RecordedLaunch]) -> list[int]:
+    """Of each kernel the place of the launch with most work, in the file's order."""
+    found: dict[tuple[str, int], int] = {}
+    for at, launch in enumerate(launches):
+        key = (launch.file, launch.line)
+        if key not in found or launch.size() > launches[found[key]].size():
+            found[key] = at
+    return [found[key] for key in sorted(found)]

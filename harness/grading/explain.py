@@ -127,10 +127,12 @@ def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) ->
     if isinstance(error, RecursionError):
         names, _ = raised.circle(error.__traceback__, str(graded.file))
         steps = [f"`{name}`" for name in names]
+        # a recursion that would end looks the same: Python stops both at the same depth
+        deep = "without end, or more deeply than Python allows."
         if len(steps) == 1:
-            return "error", f"RecursionError: {steps[0]} calls itself without end."
+            return "error", f"RecursionError: {steps[0]} calls itself {deep}"
         if len(steps) > 1:
-            return "error", f"RecursionError: {' and '.join(steps)} call each other without end."
+            return "error", f"RecursionError: {' and '.join(steps)} call each other {deep}"
         return "error", "RecursionError: the calls are nested too deeply, or without end."
     if isinstance(error, FloatingPointError) and (met := raised.what_numpy_met(text)):
         return "error", met
@@ -138,6 +140,8 @@ def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) ->
         return "error", refusal
     first = text.split("\n\n")[0]
     what = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    if name := raised.meant(error, str(graded.file)):
+        what += f": is `{name}` meant?"
     more = raised.stand_ins(first, tb, graded.day.tests)
     stops = raised.where_a_test_stops(error.__traceback__ or tb, graded.day.tests)
     return "error", "\n".join(filter(None, [what, stops, more]))

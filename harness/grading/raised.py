@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import linecache
 import re
 import traceback
@@ -16,6 +17,8 @@ _REGEX = re.compile(
 )
 _SHORT = 60
 """Characters of a value that are worth reading."""
+_ALIKE = 0.7
+"""From so alike on (1.0 is equal) one name is the other, misspelt, as ``ahed`` is ``ahead``."""
 _OFTEN = 20
 """A function that stands so often in one traceback calls itself."""
 
@@ -71,6 +74,20 @@ def what_may_not_be_written(text: str) -> str:
         f"This writes into an array that is not to be changed (numpy: {text}): an argument of the "
         "function, or a view of one, as np.broadcast_to gives. Work on a copy, or make a new array."
     )
+
+
+def meant(error: BaseException, file: str) -> str:
+    """The name that one of the graded ``file``, which has no value there, is a misspelling of; ""
+    where it is like none. Python itself asks so only where nothing has caught the error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    wrong = getattr(error, "name", None)
+    if type(error) is not NameError or not wrong or not frames:
+        return ""
+    if frames[-1].f_code.co_filename != file:
+        return ""
+    known = {**frames[-1].f_builtins, **frames[-1].f_globals, **frames[-1].f_locals}
+    own = [name for name in known if not name.startswith(("_", "test_"))]
+    return next(iter(difflib.get_close_matches(wrong, own, 1, _ALIKE)), "")
 
 
 def stand_ins(text: str, tb: TracebackType | None, tests: Path) -> str:

@@ -174,9 +174,8 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?P<name>\w+) is not defined",
-        "`{name}` is not defined: `{name}` has no value here. It is misspelt, or it is first "
-        "assigned inside an `if` or a loop, which does not define it for what follows: give it a "
-        "value before.",
+        "`{name}` has no value here. It is misspelt, or it is first assigned inside an `if` or a "
+        "loop, which does not define it for what follows: give it a value before.",
     ),
     (
         r"module 'triton\.language[\w.]*' has no attribute '(?P<name>\w+)'",

@@ -115,8 +115,8 @@ def screen_text(progress: Progress) -> str:
     medals = [d.medal for days in progress.tracks.values() for d in days if d.medal]
     lines += [
         "",
-        f"{reached} of {sum(PLANNED.values())} days · {progress.attempts} attempts · "
-        f"{progress.seconds / 3600:.1f} hours · {progress.hints} hints · "
+        f"{reached} of {sum(PLANNED.values())} days · {counted(progress.attempts, 'attempt')} · "
+        f"{progress.seconds / 3600:.1f} hours · {counted(progress.hints, 'hint')} · "
         f"{counted(progress.streak, 'day')} in a row",
     ]
     if medals:

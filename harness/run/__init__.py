@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from harness.curriculum import ROOT, Day
+from harness.measure.units import counted
 from harness.protocol import DayResult, Event, Failure, Request, fold
 from harness.run.attempt import Attempt, attempt
 from harness.run.cold import Cold
@@ -79,7 +80,9 @@ def run(
     result = fold(request, day.title, [e.name for e in day.exercises], events)
     if interrupted:
         done_now = sum(test.outcome != "unfinished" for test in result.tests)
-        message = f"was stopped by Ctrl-C: {done_now} of {len(result.tests)} tests had been run."
+        which = f"{done_now} of {counted(len(result.tests), 'test')} had been run."
+        which = which if result.tests else "no test had begun."
+        message = f"was stopped by Ctrl-C: {which}"
         result.problems.append(Failure("error", message))
     elif not result.tests and not result.problems and request.drawn:
         message = "no test was run: the end of what pytest said follows."

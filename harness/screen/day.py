@@ -38,8 +38,12 @@ def show(
     ``left``: where one exercise was graded, the day's others that are not known to pass.
     """
     _head(result, console)
-    for problem in result.problems:
+    for number, problem in enumerate(result.problems):
+        if number:
+            console.print()
         _problem(problem, console, verbose)
+    if result.problems and result.tests:
+        console.print()
     if not result.problems or result.tests:
         width = max((len(e.name) for e in result.exercises), default=0)
         for exercise in result.exercises:
@@ -65,7 +69,6 @@ def _problem(problem: Failure, console: Console, verbose: bool) -> None:
     _paragraph(f"{place}{problem.message}", console, "  ", style="bold red")
     if verbose and problem.detail:
         console.print(Text(textwrap.indent(problem.detail, "    "), style="dim"))
-    console.print()
 
 
 def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: bool) -> None:
@@ -182,11 +185,9 @@ def _printed(test: TestResult, console: Console, verbose: bool) -> None:
 
 def _foot(result: DayResult, console: Console, verbose: bool, left: list[str] | None) -> None:
     done = sum(e.status == "passed" for e in result.exercises)
-    parts = [
-        f"{done} of {len(result.exercises)} exercises",
-        seconds_text(result.seconds),
-        f"seed {result.seed}",
-    ]
+    parts = [f"{done} of {counted(len(result.exercises), 'exercise')}", f"seed {result.seed}"]
+    if result.seconds:  # a debugger's time is the learner's own
+        parts.insert(1, seconds_text(result.seconds))
     if result.skipped:
         reasons = {test.skipped for test in result.skipped}
         why = f" ({reasons.pop()})" if len(reasons) == 1 else ""

@@ -11,8 +11,11 @@ HEADS = ("kernel", "chip", "load/store", "regs", "spills", "shared", "tensor")
 RAGGED = "*"
 LEGEND = """\
 load/store: the widest of each in bits a thread, of 128; TMA copies whole tiles
-regs: registers a thread, of 255; spills: bytes a thread in slow memory
+regs: registers a thread, of 255; spills: bytes a thread in slow memory; -: none
 shared: memory a block; tensor: the instruction of the tensor cores"""
+NOTHING = """\
+-/-: no load and no store is left. The compiler drops what is computed and never
+stored: is a tl.store missing? (Atomic operations are not counted here.)"""
 
 
 def summary(reports: Sequence[KernelReport]) -> str:
@@ -30,6 +33,8 @@ def summary(reports: Sequence[KernelReport]) -> str:
     lines = [*lines, "", LEGEND] if len(rows) > 1 else []
     if any(report.uncoalesced for report in reports):
         lines.append(f"{RAGGED} not coalesced: neighbouring threads touch addresses that are apart")
+    if any(row[2] == "-/-" for row in rows):
+        lines.append(NOTHING)
     for report in reports:
         if report.refused is not None:
             lines += [f"{report.kernel} on {report.chip} is REFUSED:"]

@@ -38,7 +38,9 @@ class Progress:
             counted = f" {self._done}/{self._total}" if self._total else ""
             if waited < PATIENCE:
                 return f"grading …{counted}"
-            what = f", {self._running} of {self._exercise}" if self._running else ""
+            what = "" if counted else " starting"
+            if self._running:
+                what = f", {self._running} of {self._exercise}"
             return f"grading …{counted}{what}, for {waited:.0f} s"
 
 

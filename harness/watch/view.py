@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from harness.measure.units import counted
 from harness.protocol import DayResult
 from harness.screen.day import show
 from harness.screen.problems import wanted
@@ -115,7 +116,8 @@ class View:
         how = "polling for changes" if self.polling else "watching"
         if self.result is not None:
             passed = sum(e.status == "passed" for e in self.result.exercises)
-            how = f"{passed} of {len(self.result.exercises)} pass · {how}"
+            total = len(self.result.exercises)
+            how = f"{passed} of {total} pass{'es' * (total == 1)} · {how}"
         return how + (f", {self.latency:.2f} s after the save" if self.latency is not None else "")
 
 
@@ -129,7 +131,9 @@ def fitted(
     if len(body) > room:
         shown = body[top : top + max(room - 1, 0)]
         left = len(body) - top - len(shown)
-        more = f"… {left} more lines: space shows them" if left else "… the end: space starts again"
+        them = "it" if left == 1 else "them"
+        more = f"… {counted(left, 'more line')}: space shows {them}"
+        more = more if left else "… the end: space starts again"
         body = [*shown, more][:room] if room > 1 else body[top : top + room]
     return [*body, *rest]
 

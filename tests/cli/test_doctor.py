@@ -44,6 +44,21 @@ def test_marks_and_exit_codes(monkeypatch, capsys, found: Finding, mark: str, co
     assert ("→ do this" in out) == bool(found.remedy)
 
 
+def test_a_terminal_breaks_no_word_and_no_command(monkeypatch, capsys) -> None:
+    command = f"{sys.executable} -m pip install " + "one==1.0 " * 9
+    said = "this folder is no clone and there is nothing to update from " * 2
+    findings = [Finding("git", said, "clone the project and " * 6), Finding("rich", "", command)]
+    monkeypatch.setattr(doctor, "examine", lambda: findings)
+    monkeypatch.setenv("COLUMNS", "80")
+    doctor.doctor(as_json=False)
+    assert len(capsys.readouterr().out.splitlines()) == 4, "a log has whole lines"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    doctor.doctor(as_json=False)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.endswith(command) and max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).startswith(f"!! git {said.strip()} → clone")
+
+
 def test_a_package_that_is_missing_or_another_version(monkeypatch) -> None:
     real = importlib.metadata.version
 
@@ -112,6 +127,29 @@ def test_the_editors_extensions(monkeypatch, tmp_path: Path) -> None:
     for name in ("charliermarsh.ruff-2026.2.0", "tamasfe.even-better-toml-0.21.2"):
         (folder / name).mkdir()
     assert doctor._editor().remedy == ""
+
+
+def test_the_editor_that_one_is_in_is_not_missing(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delenv("TERM_PROGRAM", raising=False)
+    assert doctor._editor().state == "not found (not needed)"
+    monkeypatch.setenv("TERM_PROGRAM", "vscode")
+    found = doctor._editor()
+    assert "this terminal is in it" in found.state and found.remedy == ""
+    (tmp_path / ".local/share/code-server/extensions/ms-python.python-2026.1.0").mkdir(parents=True)
+    found = doctor._editor()
+    assert "charliermarsh.ruff" in found.state and "ms-python" not in found.state
+    assert found.remedy.startswith("code-server --install-extension")
+    (tmp_path / ".vscode/extensions").mkdir(parents=True)
+    assert doctor._editor().remedy.startswith("code --install-extension")
+
+
+def test_attempts_are_counted_in_words(monkeypatch, tmp_path: Path) -> None:
+    from harness.progress import Store
+
+    monkeypatch.setattr(Store, "attempts", lambda self: [1])
+    monkeypatch.setattr("harness.progress.Store", lambda: Store(tmp_path / "progress.db"))
+    assert doctor._progress().state == "1 attempt"
 
 
 def test_a_python_that_is_too_old(monkeypatch) -> None:

@@ -134,7 +134,7 @@ def test_any_file_of_the_day_may_be_open(toy: Toy, file: str) -> None:
     answer(toy, "return x + x")
     done = run(toy, "Grade this day", f"tracks/autodiff/{file}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 1 exercises" in done.stdout
+    assert "1 of 1 exercise" in done.stdout
 
 
 @pytest.mark.parametrize("file", ["README.md", "harness/cli/app.py", "tracks/autodiff/README.md"])
@@ -175,6 +175,10 @@ KINDS = {
     ),
     "wrong values": ("return x + x + 1.0", "def double", ""),
     "wrong type": ("return 'twice'", "def double", ""),
+    "misspelt": (
+        "double = x + x\n    return doubel", "return doubel",
+        "NameError: name 'doubel' is not defined: is `double` meant?",
+    ),
     "endless": ("while True: pass", "while True", "was stopped"),
     "exit": ("import os\n    os._exit(3)", "def double", "the process ended itself"),
 }  # fmt: skip
@@ -349,6 +353,28 @@ def test_the_debugger_reaches_the_learners_line_in_its_own_process(toy: Toy, nam
     assert done.returncode == 0, done.stdout + done.stderr
     pid = re.search(r"ME (\d+)", done.stdout)
     assert pid and f"HERE {pid[1]}" in done.stdout
+
+
+def test_a_lesson_opens_as_a_page() -> None:
+    """As text its formulas are TeX, and its figures names of files. ci/editor.sh sees it open."""
+    ((pattern, editor),) = jsonc(".vscode/settings.json")["workbench.editorAssociations"].items()
+    assert editor == "vscode.markdown.preview.editor"
+    paged = {file for file in ROOT.glob("tracks/**/*.md") if file.match(pattern)}
+    assert paged == set(ROOT.glob("tracks/*/lessons/day*.md")) and len(paged) > 100
+    assert not any((ROOT / name).match(pattern) for name in ("README.md", "docs/teaching.md"))
+
+
+def test_a_wrong_value_has_a_line_in_every_day() -> None:
+    """It is underlined at the exercise's own `def` or `class`: line 1 is where there is none."""
+    from harness.curriculum import find_tracks, read_source
+    from harness.run.places import definition_line
+
+    for day in (day for track in find_tracks() for day in track.days):
+        text = read_source(day.solution)  # what is not between markers stands in dayNN.py, too
+        lines = text.splitlines()
+        for exercise in day.exercises:
+            line = lines[definition_line(text, exercise.name) - 1]
+            assert re.match(rf"(async def|def|class) {exercise.name}\b", line), (day, line)
 
 
 def test_completion_by_an_assistant_is_off_where_days_are_written() -> None:

@@ -56,3 +56,15 @@ def test_ctrl_c(tmp_path: Path, command: str, seconds: float) -> None:
                 return
             time.sleep(0.1)
         raise AssertionError(f"process {pid} is still there")
+
+
+def test_ctrl_c_while_a_class_is_made(tmp_path: Path) -> None:
+    """Python 3.11 makes a RuntimeError of it there: dataclasses are made at import."""
+    toy = Toy(tmp_path / "project")
+    file = toy.folder / "harness/usage.py"
+    stops = "class A:\n    def __set_name__(self, *names):\n        raise KeyboardInterrupt\n"
+    future = "from __future__ import annotations\n"
+    text = file.read_text().replace(future, f"{future}{stops}class B:\n    a = A()\n")
+    file.write_text(text)
+    done = toy.run("-m", "harness", "progress")
+    assert (done.returncode, done.stderr) == (130, "stopped\n"), done.stderr

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.cli.sides import compared
+from tests.support.terminal import Terminal
 from tests.support.toy import Toy
 
 STUB = 'raise NotImplementedError("double")'
@@ -86,12 +89,30 @@ def test_the_solution_is_shown_after_passing_only(toy: Toy) -> None:
 
 def test_reset_keeps_what_it_replaces_and_restore_brings_it_back(toy: Toy) -> None:
     file = answer(toy, "return x * 2  # mine")
-    assert "is the stub again" in harness(toy, "reset", "autodiff", "1")
-    assert STUB in file.read_text()
+    said = harness(toy, "reset", "autodiff", "1")
+    assert "is the stub again" in said and STUB in file.read_text()
     assert "  1  " in harness(toy, "restore", "autodiff", "1")
     harness(toy, "restore", "autodiff", "1", "--version", "1")
     assert "# mine" in file.read_text()
     assert "VERSION=9" in harness(toy, "restore", "autodiff", "1", "--version", "9", code=2)
+
+
+def test_reset_and_restore_say_the_command_that_takes_them_back(toy: Toy) -> None:
+    def back(*arguments: str) -> str:
+        """What is done, and undone by the command that it says, is in the day's file again."""
+        said = harness(toy, *arguments)
+        _, command = said.split("make ")
+        name, *settings = command.split(" brings ")[0].split()
+        given = dict(word.split("=") for word in settings)
+        assert toy.run("-m", "harness", name, **given).returncode == 0
+        return file.read_text()
+
+    for text in ("# one", "# two"):
+        file = answer(toy, f"return x {text}")
+        assert text in back("reset", "autodiff", "1")
+        harness(toy, "reset", "autodiff", "1")
+    answer(toy, "return x # three")
+    assert "# three" in back("restore", "autodiff", "1", "--version", "1")
 
 
 def test_restoring_keeps_the_present_version_too(toy: Toy) -> None:
@@ -230,6 +251,19 @@ def test_a_file_that_is_no_python_can_be_reset_and_comes_back(toy: Toy) -> None:
     assert STUB in file.read_text()
     harness(toy, "restore", "autodiff", "1", "--version", "1")
     assert "return (" in file.read_text()
+
+
+def test_all_days_are_graded_with_a_word_of_what_is_going_on(toy: Toy) -> None:
+    """A day can take minutes, one with a loop that does not end for example."""
+    answer(toy, "return x + x")
+    command = [sys.executable, "-m", "harness", "mine"]
+    terminal = Terminal(command, toy.folder, {**os.environ, "PYTHONPATH": str(toy.folder)})
+    try:
+        terminal.wait_for("grading …")
+        terminal.wait_for("autodiff  day  1    1/1  passed  Toys 1")
+        assert terminal.process.wait(20) == 0
+    finally:
+        terminal.close(0.0)
 
 
 def test_versions_are_listed_newest_first(toy: Toy) -> None:

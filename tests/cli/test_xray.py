@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.xray import _largest
-from harness.kernels.xray import KernelReport, RecordedLaunch
+from harness.cli.xray import _largest, _shown_first
+from harness.kernels.xray import KernelReport, RecordedLaunch, Refusal
 from harness.screen.kernels import summary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,17 +48,51 @@ def test_a_row_says_what_matters_and_fits_80_columns() -> None:
     assert "* not coalesced" in rest[-1]
 
 
+def test_a_kernel_that_stores_nothing_is_told_so() -> None:
+    """The compiler leaves nothing of it, and "-/-" with 4 registers alone is a riddle."""
+    nothing = report(loads={}, stores={}, registers=4)
+    text = summary([report(), nothing])
+    assert "-/-" in text.splitlines()[2]
+    assert "is a tl.store missing?" in text and "-: none" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "tl.store" not in summary([report(), report(loads={}), report(loads={}, tma=True)])
+
+
 def test_the_largest_launch_of_a_kernel_is_shown_and_not_the_first() -> None:
-    launches = [launch(1), launch(4096), launch(100)]
-    reports = [
-        report(specialisation=f"{one.elements}", chip=chip)
-        for one in launches
-        for chip in ("sm_80", "sm_90")
-    ]
-    assert [(r.chip, r.specialisation) for r in _largest(launches, reports)] == [
-        ("sm_80", "4096"),
-        ("sm_90", "4096"),
-    ]
+    launches = [launch(1), launch(7, line=2), launch(4096), launch(100)]
+    assert _largest(launches) == [1, 2]
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_a_row_a_kernel_is_shown_before_the_other_launches_are_compiled(
+    refuse: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are many: day 1 has 66 kinds of launches for its four kernels."""
+    launches = [launch(1), launch(4096), launch(7, kernel="other", line=2), launch(100)]
+    batches: list[tuple[list[int], str]] = []
+
+    def xray(some: list[RecordedLaunch], chips: list[str], **_: object) -> list[KernelReport]:
+        batches.append(([one.elements for one in some], capsys.readouterr().out))
+        no = Refusal("day13.py", 41, "x", "no such block", "A block has no such size.")
+        return [
+            report(
+                kernel=one.kernel, line=one.line, chip=chip, launches=one.elements,
+                refused=no if refuse and one.elements == 100 else None,
+            )
+            for one in some
+            for chip in chips
+        ]  # fmt: skip
+
+    monkeypatch.setattr("harness.kernels.xray.xray", xray)
+    reports = _shown_first(launches, ["sm_80", "sm_90"], in_full=False)
+    assert [one.launches for one in reports] == [1, 1, 4096, 4096, 7, 7, 100, 100]
+    assert [one.chip for one in reports[:2]] == ["sm_80", "sm_90"]
+    assert [batch for batch, _ in batches] == [[7, 4096], [1, 100]]
+    assert "128/16" in batches[1][1], "the rows stand there while the others are compiled"
+    after = capsys.readouterr().out
+    assert "4 kinds of launches were compiled." in after
+    assert ("k on sm_90 is REFUSED" in after) is refuse
+    assert ("With other arguments:" in after) is refuse
 
 
 def test_the_largest_is_that_of_most_work_and_not_of_the_largest_tensor() -> None:
@@ -70,7 +104,7 @@ def test_the_largest_is_that_of_most_work_and_not_of_the_largest_tensor() -> Non
     many = launch(100, constants=tiles(64, 128, False, "full"), grid=[2, 3])
     launches = [small, few, many, launch(200, constants=tiles(64, 128), grid=[])]
     assert max(launches, key=RecordedLaunch.size) is many
-    assert _largest([small, few], [report(registers=1), report(registers=2)])[0].registers == 2
+    assert _largest([small, few]) == [1]
 
 
 def xray(*arguments: str, **settings: str) -> str:

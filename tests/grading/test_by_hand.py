@@ -82,7 +82,7 @@ def test_a_visible_example_says_what_it_compared(toy: Toy) -> None:
 def test_the_day_file_grades_itself(toy: Toy) -> None:
     done = toy.run("tracks/autodiff/day01.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 1 exercises" in done.stdout
+    assert "1 of 1 exercise" in done.stdout
     assert toy.run("tracks/autodiff/day02.py").returncode == 1
 
 
@@ -94,7 +94,7 @@ def test_the_day_file_of_another_clone_grades_itself_too(toy: Toy) -> None:
         command, cwd=toy.folder.parent, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 1 exercises" in done.stdout
+    assert "1 of 1 exercise" in done.stdout
 
 
 def test_an_editor_collects_the_tests_by_name(toy: Toy) -> None:

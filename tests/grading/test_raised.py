@@ -226,6 +226,43 @@ def test_what_numpy_met(text: str, words: str) -> None:
     assert raised.what_numpy_met("so " + text) == ""
 
 
+MISSPELT = """
+import math
+from math import sqrt
+def test_slope(): pass
+def slope(ahead, h):
+    if h == 0:
+        return ahed - h
+    if h == 1:
+        return sqrd(ahead)
+    if h == 2:
+        return math.sqroot(ahead)
+    if h == 3:
+        return test_slop()
+    if h == 4:
+        ahead = later
+        later = 1
+    if h == 5:
+        return lenn(ahead)
+    return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [(0, "ahead"), (1, "sqrt"), (2, ""), (3, ""), (4, ""), (5, "len"), (6, "")],
+)
+def test_a_misspelt_name(tmp_path: Path, case: int, name: str) -> None:
+    file = str(tmp_path / "day01.py")
+    module: dict[str, Any] = {"__name__": "day01"}
+    exec(compile(MISSPELT, file, "exec"), module)
+    with pytest.raises((NameError, AttributeError)) as caught:
+        module["slope"](1.0, case)
+    assert raised.meant(caught.value, file) == name
+    assert raised.meant(caught.value, file + "x") == "", "names of the tests are none of the answer"
+    assert raised.meant(NameError("no name"), file) == ""
+
+
 STAND_INS = """
 from collections import Counter
 class Stand: pass

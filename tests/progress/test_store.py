@@ -18,7 +18,7 @@ import pytest
 
 from harness.progress import Attempt, ProgressError, Store
 from harness.progress.store import _MIGRATIONS
-from harness.progress.summary import PAUSE, name_of, streak, time_spent
+from harness.progress.summary import PAUSE, Progress, name_of, screen_text, streak, time_spent
 from harness.protocol import DayResult, ExerciseResult, GradedFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,6 +225,11 @@ def test_kills_at_random_instants_lose_no_attempt(store: Store) -> None:
         known = now
     with contextlib.closing(sqlite3.connect(store.file)) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_what_there_is_one_of_is_counted_so() -> None:
+    assert " · 1 attempt · 0.0 hours · 1 hint · 1 day " in screen_text(Progress({}, 1, 1, 60.0, 1))
+    assert " · 2 attempts · 1.0 hours · 0 hints · " in screen_text(Progress({}, 2, 0, 3600.0, 0))
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(store: Store) -> None:

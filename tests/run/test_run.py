@@ -170,6 +170,10 @@ def test_ctrl_c(grade: Any) -> None:
     (problem,) = result.problems
     assert problem.message == "was stopped by Ctrl-C: 2 of 3 tests had been run."
     assert problem.reason == "error" and outcomes(result)["b1"] == "unfinished"
+    with pytest.raises(Interrupted) as stopped:
+        grade([([], None)])
+    (problem,) = stopped.value.result.problems
+    assert problem.message == "was stopped by Ctrl-C: no test had begun."
     assert isinstance(stopped.value, KeyboardInterrupt)
 
 

@@ -117,6 +117,17 @@ def test_a_problem_of_the_whole_day() -> None:
     broken = Failure("broken file", "invalid syntax: `def f(:`", "day13.py", 3)
     text = screen(result(problems=[broken], exercises=[]))
     assert "day13.py:3: invalid syntax" in text
+    assert "\n\n\n" not in text
+    for more in ({"problems": [broken, broken], "exercises": []}, {"problems": [broken]}):
+        text = screen(result(**more))
+        assert text.count("`def f(:`\n\n") == len(more["problems"]) and "\n\n\n" not in text
+
+
+def test_the_last_line_counts_exercises_and_seconds() -> None:
+    assert "\n1 of 3 exercises · 2.0 s · seed 7\n" in screen(result(seconds=2.0))
+    one = result(exercises=result().exercises[:1], seconds=2.0)
+    assert "\n1 of 1 exercise · 2.0 s · seed 7\n" in screen(one)
+    assert "\n1 of 3 exercises · seed 7\n" in screen(result(seconds=0.0)), "nothing was timed"
 
 
 def test_the_interpreter_is_said() -> None:

@@ -106,12 +106,20 @@ def test_make_help_fits_and_breaks_no_word(columns: str) -> None:
     assert words <= {word.rstrip(":") for word in listed.split()}
 
 
-def test_make_help_pages_in_a_low_window() -> None:
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        (["make", "help"], "make help"),
+        # the first days are those that are worked on, and a track has more than a window
+        ([sys.executable, "-m", "harness", "autodiff"], "1  Derivatives"),
+    ],
+)
+def test_a_list_is_paged_in_a_low_window(command: list[str], first: str) -> None:
     if shutil.which("less") is None:
         pytest.skip("less is not installed")
-    shown = terminal(["make", "help"], LINES="12")
+    shown = terminal(command, LINES="12")
     try:
-        shown.wait_for("make help")
+        shown.wait_for(first)
         shown.wait_for(":")
         assert shown.process.poll() is None
         shown.press("q")

@@ -17,6 +17,9 @@ def test_a_long_test_is_named_and_its_seconds_counted(monkeypatch: pytest.Monkey
     monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
     progress = Progress()
     assert progress.text() == "grading …"
+    now[0] = 104.0
+    assert progress.text() == "grading … starting, for 4 s"
+    now[0] = 100.0
     progress.note(Event("collected", data={"tests": [["test_a", "fill"], ["test_b", "fill"]]}))
     progress.note(Event("started", "test_a", "fill"))
     progress.note(Event("passed", "test_a", "fill"))

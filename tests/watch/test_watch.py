@@ -73,7 +73,7 @@ def test_from_the_stub_to_the_next_day(learner: Learner) -> None:
     learner.save("return 3 * x")
     terminal.wait_for("tests fail")
     learner.save(RIGHT)
-    terminal.wait_for("1 of 1 exercises")
+    terminal.wait_for("1 of 1 exercise")
     terminal.press("n")
     terminal.wait_for("Day 2")
     terminal.wait_for("not started")
@@ -94,7 +94,7 @@ def test_nothing_takes_watch_down(learner: Learner, answer: str, said: str) -> N
     learner.save(answer)
     learner.terminal.wait_for(said)
     learner.save(RIGHT)
-    learner.terminal.wait_for("1 of 1 exercises")
+    learner.terminal.wait_for("1 of 1 exercise")
 
 
 def test_a_new_save_ends_a_run_that_hangs(learner: Learner) -> None:
@@ -103,7 +103,7 @@ def test_a_new_save_ends_a_run_that_hangs(learner: Learner) -> None:
     time.sleep(1.0)
     started = time.monotonic()
     learner.save(RIGHT)
-    learner.terminal.wait_for("1 of 1 exercises")
+    learner.terminal.wait_for("1 of 1 exercise")
     assert time.monotonic() - started < 15, "the hanging run (20 s) was waited for"
 
 
@@ -125,12 +125,12 @@ def test_every_verdict_comes_from_a_fork_of_one_warm_process(
 def test_a_warm_process_that_is_gone_is_replaced(learner: Learner, tmp_path: Path) -> None:
     parent = tmp_path / "parent"
     learner.save(f"import os\n    open({str(parent)!r}, 'w').write(str(os.getppid()))\n    {RIGHT}")
-    learner.terminal.wait_for("1 of 1 exercises")
+    learner.terminal.wait_for("1 of 1 exercise")
     os.kill(int(parent.read_text()), signal.SIGKILL)
     learner.save("return 3 * x")
     learner.terminal.wait_for("tests fail")
     learner.save(RIGHT)
-    learner.terminal.wait_for("1 of 1 exercises")
+    learner.terminal.wait_for("1 of 1 exercise")
 
 
 def test_rerun_and_hints_beyond_the_last(learner: Learner) -> None:
@@ -145,7 +145,7 @@ def test_rerun_and_hints_beyond_the_last(learner: Learner) -> None:
         terminal.press("h")
         terminal.wait_for(f"hint {depth} of 3")
     learner.save(RIGHT)
-    terminal.wait_for("1 of 1 exercises")
+    terminal.wait_for("1 of 1 exercise")
     terminal.press("h")
     terminal.wait_for("Every exercise passes")
 
@@ -193,7 +193,7 @@ def test_quitting_gives_the_terminal_back(learner: Learner, solved: bool) -> Non
     assert not terminal.echoes()
     if solved:
         learner.save(RIGHT)
-        terminal.wait_for("1 of 1 exercises")
+        terminal.wait_for("1 of 1 exercise")
     terminal.press("q")
     assert terminal.process.wait(20) == 0
     assert terminal.echoes()
@@ -254,6 +254,7 @@ def test_space_shows_every_line_of_a_long_report_and_then_the_first_again() -> N
         top += 9
     assert seen == report
     assert "… the end: space starts again" in lines
+    assert "… 1 more line: space shows it" in fitted(report[:37], [], status, 13, 27)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 8, 12])
@@ -291,7 +292,7 @@ def test_a_long_report_in_a_low_window_shows_that_it_was_graded(learner: Learner
     terminal.resize(80, 10)
     learner.save("print('line\\n' * 50); return 3 * x")
     terminal.wait_for("grading …")
-    assert "more lines" in terminal.wait_for("0 of 1 pass · watching")
+    assert "more lines" in terminal.wait_for("0 of 1 passes · watching")
     terminal.wait_for("after the save")
     terminal.wait_for("q quit")
 
@@ -361,16 +362,16 @@ def test_a_save_by_rename_and_a_file_that_was_away(learner: Learner) -> None:
     new = learner.file.with_suffix(".tmp")
     new.write_text(learner.stub.replace(STUB, RIGHT))
     new.rename(learner.file)
-    learner.terminal.wait_for("1 of 1 exercises")
+    learner.terminal.wait_for("1 of 1 exercise")
     learner.file.unlink()
     learner.terminal.wait_for("missing")
     learner.save(RIGHT)
-    learner.terminal.wait_for("1 of 1 exercises")
+    learner.terminal.wait_for("1 of 1 exercise")
 
 
 def test_a_change_of_the_tests_is_noticed(learner: Learner) -> None:
     learner.save(RIGHT)
-    learner.terminal.wait_for("1 of 1 exercises")
+    learner.terminal.wait_for("1 of 1 exercise")
     tests = learner.toy.track / "tests" / "test_day01.py"
     tests.write_text(tests.read_text() + "    assert False, 'a stricter test'\n")
     learner.terminal.wait_for("a stricter test")
@@ -389,16 +390,16 @@ def test_changes_of_an_earlier_day_and_of_shared_files_are_noticed(tmp_path: Pat
         file.write_text(file.read_text().replace(STUB, answer))
     terminal = watching(toy, "2")
     try:
-        terminal.wait_for("1 of 1 exercises")
+        terminal.wait_for("1 of 1 exercise")
         first = toy.track / "day01.py"
         first.write_text(first.read_text().replace("2.0 * x", "5.0 * x"))
         terminal.wait_for("tests fail")
         first.write_text(first.read_text().replace("5.0 * x", "2.0 * x"))
-        terminal.wait_for("1 of 1 exercises")
+        terminal.wait_for("1 of 1 exercise")
         toy.write("shared.py", "FACTOR = 7.0\n")
         terminal.wait_for("tests fail")
         toy.write("shared.py", "FACTOR = 2.0\n")
-        terminal.wait_for("1 of 1 exercises")
+        terminal.wait_for("1 of 1 exercise")
         terminal.wait_for("quit")
         # a later day is of no consequence
         third = toy.track / "day03.py"
@@ -433,7 +434,7 @@ def test_without_events_watch_polls_and_says_so(tmp_path: Path) -> None:
         terminal.wait_for("polling for changes")
         file = toy.track / "day01.py"
         file.write_text(file.read_text().replace(STUB, RIGHT))
-        terminal.wait_for("1 of 1 exercises")
+        terminal.wait_for("1 of 1 exercise")
     finally:
         terminal.press("q")
         terminal.close()

@@ -120,4 +120,6 @@ def test_the_compiler_s_quotes_stay_in_pairs():
     assert "(The compiler: 'range' object has no attribute 'type')" in sentence(
         "'range' object has no attribute 'type'"
     )
-    assert "(The compiler: x is not defined)" in sentence("NameError('x is not defined')")
+    said = sentence("NameError('x is not defined')")
+    assert "(The compiler: x is not defined)" in said
+    assert said.startswith("`x` has no value here. ") and said.count("not defined") == 1

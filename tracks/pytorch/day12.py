@@ -31,7 +31,7 @@ and the digits that it misreads.
 
 Hints:
 - Write down the shapes before the code: (N, C, H, W), then what each step makes of them.
-- Nothing today loops over images, channels, filters or places.
+- Nothing today loops over images, channels, filters, places or the elements of a window.
 - When a value is wrong at the border only, look at the padding.
 
 Resources:
@@ -83,7 +83,8 @@ def conv2d(
         padding: rows and columns of zeros added on each side
         dilation: the distance between neighbouring elements of the window in the image
         groups: the C channels and the M filters are cut, in order, into this many groups of
-            equal size; the filters of a group see the channels of that group alone
+            equal size; the filters of a group see the channels of that group alone, so that a nan
+            in the channels of another group does not reach them
 
     Returns (N, M, OH, OW) in the dtype of x, with, along each axis,
     OH = ⌊(H + 2 padding - dilation (kh - 1) - 1) / stride⌋ + 1. With one group::
@@ -117,7 +118,7 @@ def max_pool2d(
     """The largest element of every window of every channel.
 
     Args:
-        x: images (N, C, H, W), any strides, any floating point dtype
+        x: images (N, C, H, W), any strides, any floating point dtype; N may be 0
         kernel: the window (kh, kw)
         stride: how far the window moves; by default its own size, so that windows do not overlap
         padding: on each side; what is padded is never the largest, whatever the image holds
@@ -127,7 +128,8 @@ def max_pool2d(
 
     Backward, the gradient of a result goes to one element: the first of the largest ones, row by
     row. After a ReLU equal elements (zeros) are common. Of a window at the border that holds
-    nothing but -inf, the gradient may be lost in the padding. No loop over windows or images.
+    nothing but -inf, the gradient may be lost in the padding. There is no loop, not over the
+    elements of a window either: the number of torch operators called does not depend on any size.
     Raises ValueError naming the numbers when padding is more than half of the kernel (a window
     could lie in the padding alone) and when the window does not fit into the padded image. torch's
     own pools are not called, and it runs under torch.compile(fullgraph=True).
@@ -164,11 +166,12 @@ class BatchNorm2d(nn.Module):
 
     In eval mode mean and variance are the running ones, and nothing is written.
 
-    Half-precision ``x`` and buffers are computed with in float32. Nothing waits for a tensor's
-    elements (no .item()), it runs under torch.compile(fullgraph=True), and torch's own norms are
-    not called. Raises ValueError
-    naming the shape when ``x`` does not have four axes or the second is not ``features``, and, in
-    training mode, when n is less than 2; then nothing was written.
+    Half-precision ``x`` and buffers are computed with in float32, and what is stored is rounded
+    once. float64 ``x`` is computed with in float64 throughout, m included. Nothing waits for a
+    tensor's elements (no .item()), it runs under torch.compile(fullgraph=True), and torch's own
+    norms are not called. Raises ValueError naming the shape when ``x`` does not have four axes or
+    the second is not ``features``, and, in training mode, when n is less than 2; then nothing was
+    written.
 
     >>> norm = BatchNorm2d(1, momentum=0.5)
     >>> norm(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)).flatten()
@@ -288,7 +291,8 @@ class LeNet(nn.Module):
     ===========  ==========================================  ==========================
 
     Each image is laid flat before fc1 channel by channel, and row by row within a channel. The
-    state_dict has the submodules in this order.
+    state_dict has the submodules in this order, and forward calls each of them, the dropout too:
+    what is set in it (its p, its mode) counts.
 
     forward: ``images`` (N, size, size), without an axis for the one channel → scores
     (N, classes). ``size`` is at least 4; a pool leaves out an odd row or column. It runs under

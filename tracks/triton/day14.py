@@ -226,7 +226,7 @@ def cross_entropy(
         targets: (rows,), contiguous, int64 or int32: the right column of each row, in
             [0, columns), or ignore_index. Other targets are a mistake that is not checked.
         ignore_index: rows with this target count for nothing, whatever they hold, be it nan. It
-            may be any integer, also one in [0, columns).
+            may be any integer that the dtype of targets can hold, also one in [0, columns).
         inplace: write dlogits over the logits. It then takes no memory of its own; what lies
             between the elements of a view is not touched.
 

@@ -390,6 +390,6 @@ def misspelt(x, n, BLOCK: tl.constexpr):
     tl.store(x + i, 1.0, mask=i < N)  # noqa: F821  the misspelling is the point
 
 
-@wrong(NO, "`N` is not defined", at="the misspelling")
+@wrong(NO, "`N` has no value here", at="the misspelling")
 def name_that_is_not_defined():
     misspelt[(1,)](torch.zeros(8), 8, BLOCK=8)

@@ -1,4 +1,5 @@
 from math import prod
+from unittest.mock import patch
 
 import torch
 
@@ -47,6 +48,11 @@ def check_one_launch(seen, out):
         f"the output takes {size} bytes, but {seen.peak_bytes} were allocated: is an input "
         "copied, or an intermediate result stored?"
     )
+
+
+def blocks_of_16():
+    """Where an answer asks _block_and_warps, small blocks reach as far as large ones in memory."""
+    return patch.object(day14, "_block_and_warps", lambda columns, most=0: (16, 1))
 
 
 def only_report(f, *args):
@@ -153,6 +159,15 @@ def test_online_reads_beyond_int32(rng):
     x = rng.normal(3, 5, dtype=F16)
     for name, view in far_apart(x):
         close_softmax(day14.online_softmax(view), x, name=f"online_softmax of a {name} input")
+
+
+@exercise("online_softmax")
+def test_online_steps_beyond_int32(rng):
+    x = rng.normal(3, 17, dtype=F16)
+    for name, view in far_apart(x):
+        with blocks_of_16():  # from one to the next are 2**31 elements
+            out = day14.online_softmax(view)
+        close_softmax(out, x, name=f"online_softmax of a {name} input in blocks of 16")
 
 
 @exercise("online_softmax")
@@ -322,7 +337,10 @@ def check_cross_entropy(logits, targets, *args, inplace=False, factor=4.0, name=
         assert torch.equal(before.nan_to_num(), logits.nan_to_num()), (
             "the logits have changed, though inplace is False"
         )
-        assert dlogits.is_contiguous(), f"dlogits has the strides {dlogits.stride()}"
+        assert dlogits.is_contiguous(), (
+            f"the logits have the strides {logits.stride()} and dlogits {dlogits.stride()}: a new "
+            "dlogits is to be contiguous, whatever the logits are"
+        )
         room += dlogits.numel() * dlogits.element_size()
     assert seen.peak_bytes <= room, (
         f"{seen.peak_bytes} bytes were allocated, but dlogits (where it is new) and a few numbers "
@@ -400,6 +418,19 @@ def test_logits_beyond_int32(rng):
 
 
 @exercise("cross_entropy")
+def test_logits_step_beyond_int32(device, rng):
+    logits, targets = rng.normal(3, 17, dtype=F16), torch.tensor([16, 3, -100], device=device)
+    (expected, loss_scale), (gradient, slack) = cross_entropy64(logits, targets)
+    for name, view in far_apart(logits):
+        with blocks_of_16():
+            loss, dlogits = day14.cross_entropy(view, targets)
+        close(dlogits, gradient, dtype=F16, terms=16, scale=slack, factor=4.0,
+              name=f"dlogits, {name} logits in blocks of 16")  # fmt: skip
+        close(loss, expected, dtype=F32, scale=loss_scale / 4, terms=4,
+              name=f"loss, {name} logits in blocks of 16")  # fmt: skip
+
+
+@exercise("cross_entropy")
 def test_another_ignore_index(rng):
     logits = rng.normal(40, 9)
     for ignore_index in (-1, 0, 7, 10**10, 2**32 + 5):  # the low 32 bits of the last are 5
@@ -456,8 +487,12 @@ def test_no_row_left(rng):
 
 
 @exercise("cross_entropy")
-def test_large_logits_lose_no_digits(rng):
+def test_large_logits_lose_no_digits(device, rng):
     for offset in (-1e4, 1e4):
+        # offset + log 11 lies nearly halfway between two float32 numbers, whatever the seed is.
+        level = torch.full((2, 11), offset, device=device)
+        targets = torch.tensor([3, 4], device=device)
+        check_cross_entropy(level, targets, name=f" of logits that are all {offset}")
         logits = rng.normal(5, 20_000, mean=offset)
         targets = rng.integers(0, 20_000, 5)
         check_cross_entropy(logits, targets, name=f" of logits near {offset}")
@@ -483,9 +518,10 @@ def test_masked_classes_and_broken_rows(rng):
 
 @exercise("cross_entropy")
 def test_computes_in_float32(rng):
-    targets = rng.integers(0, 500, 4, dtype=torch.int32)
+    # 7 rows: a division by 4 would be exact in 16 bits, too.
+    targets = rng.integers(0, 500, 7, dtype=torch.int32)
     for dtype in (F16, BF16):
-        check_cross_entropy(rng.normal(4, 500, dtype=dtype, std=3), targets, factor=0.75)
+        check_cross_entropy(rng.normal(7, 500, dtype=dtype, std=3), targets, factor=0.75)
 
 
 @exercise("cross_entropy")
