@@ -21,11 +21,11 @@ def run_all(workers: str, seed: str, junit: str) -> int:
     command = [sys.executable, "-m", "pytest", "tests", "-q", "--durations=8"]
     if count > 1:
         command += ["-n", str(count), "--dist", "loadgroup"]
-        # The cores are taken by the workers: more threads in each would take them from the others.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if junit:
         command += [f"--junitxml={junit}"]
     environment = {**os.environ, "SEED": seed or "0"}
+    if count > 1:  # the workers take the cores: more threads in each would only wait for others
+        environment.setdefault("OMP_NUM_THREADS", "1")
     for name in ("IMPL", "PRIOR", "EX", "TRACK", "DAY", "PYTEST_PLUGINS", "PYTEST_ADDOPTS"):
         environment.pop(name, None)  # a learner's settings do not reach the project's own proof
     status = subprocess.call(command, cwd=ROOT, env=environment)

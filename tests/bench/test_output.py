@@ -203,15 +203,19 @@ def test_record_merges_days_of_one_machine(day, make_day, made, make_report, tmp
     other = make_day(made({"reference": 10}).case(), number=5)
     source = tmp_path / "r.json"
 
-    save(make_report(day), source)
-    with pytest.raises(ValueError, match="untrusted figures"):
-        record(source, tmp_path)
-    day.benches[0].cases[1].untrusted = []
     for one in (day, other, other):
         save(make_report(one), source)
         record(source, tmp_path)
 
     kept = json.loads((track / "benches" / "results" / "gpu-a.json").read_text())
+    cases = day.benches[0].cases
+    assert [bool(case.untrusted) for case in cases] == [False, True, False]
+    assert len(kept["days"][1]["benches"][0]["cases"]) == 2, "the untrusted case is left out"
+    for case in cases:
+        case.untrusted = ["hot"]
+    save(make_report(day), source)
+    with pytest.raises(ValueError, match="all figures of triton day 13, softmax, are untrusted"):
+        record(source, tmp_path)
     assert [one["day"] for one in kept["days"]] == [5, 13]
     page = (track / "README.md").read_text()
     assert page.count("| 13 |") == 1, "a row a bench"

@@ -306,6 +306,14 @@ def test_material(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(events()) == ["neither a lesson nor an example nor a bench ran"]
     assert found(events(failed)) == ["examples: no"]
     assert found([failed]) == ["examples: no"]
+    # On a card that others fill it is tried again.
+    paused: list[float] = []
+    monkeypatch.setattr(checks.time, "sleep", paused.append)
+    full = Event("failed", "test_z", "bench", {"failure": {"message": "CUDA out of memory."}})
+    assert found(events(passed, full), events(passed, full), events(passed)) == []
+    assert len(asked) == 3 and paused == list(checks.CROWDED[:2])
+    tries = 1 + len(checks.CROWDED)
+    assert found(*[events(full)] * tries) == ["bench: CUDA out of memory."] and len(asked) == tries
     # With a GPU the lesson runs on the CPU too.
     assert found(events(passed, kind="cuda"), events(failed)) == ["examples: no"]
     assert [(n, r.device, r.tests) for n, r in asked] == [
