@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from harness.curriculum import Day, read_source
 
@@ -17,8 +18,12 @@ def proofs_of(day: Day, exercise: str) -> list[str]:
     """
     if not day.tests.exists():
         return []
-    tree = ast.parse(read_source(day.tests))
-    return [in_words(f) for f in tree.body if isinstance(f, ast.FunctionDef) and _is(f, exercise)]
+    return [in_words(f) for f in _tests(read_source(day.tests)) if _is(f, exercise)]
+
+
+@lru_cache(maxsize=2)
+def _tests(source: str) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
 
 
 def in_words(test: ast.FunctionDef) -> str:

@@ -14,6 +14,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +80,7 @@ def parse(source: str, path: str | Path) -> ast.Module:
         raise CurriculumError(path, error.lineno or 1, message) from error
 
 
+@lru_cache(maxsize=8)
 def exercises_of(source: str, path: str | Path) -> tuple[Exercise, ...]:
     """The exercises of a reference solution in the order of the file.
 

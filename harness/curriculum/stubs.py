@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 from harness.curriculum.definitions import DEFINITIONS, FUNCTIONS
@@ -21,6 +22,7 @@ from harness.curriculum.source import ending_of, normalised, split_lines, syntax
 _OWNER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
+@lru_cache(maxsize=8)  # a page of the book asks for the same one at each exercise
 def generate_stub(source: str, path: str | Path) -> str:
     """The learner's file for a reference solution; see the module's docstring for the rules."""
     lines = split_lines(source)

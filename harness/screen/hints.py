@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from harness.curriculum import Day, Exercise, deeper_hints, read_source
 from harness.curriculum.source import comments_of, normalised, notes_of
@@ -97,6 +98,7 @@ def _third_person(word: str) -> bool:
     return word.endswith("s") and word not in ("its", "this", "as")
 
 
+@lru_cache(maxsize=2)
 def _names(source: str) -> set[str]:
     """All names that code uses: of variables, arguments, attributes, functions and modules."""
     found: set[str] = set()
@@ -106,6 +108,7 @@ def _names(source: str) -> set[str]:
     return found
 
 
+@lru_cache(maxsize=2)
 def _homes(source: str) -> dict[str, str]:
     """By hint the function or method (``Class.method``) that it stands in; not where several do."""
     tree = ast.parse(source)
