@@ -383,8 +383,9 @@ def pretrain(options: argparse.Namespace, team: Team) -> None:
         run.model.load_state_dict(state)
         CheckpointManager(run.folder / "pretrain").save(steps, run.model)
         run.plot()
+        whom = f"{team.size} process{'es' * (team.size > 1)}"
         print(
-            f"pretrain: {time.perf_counter() - began:.0f} s{speed} by {team.size} processes; "
+            f"pretrain: {time.perf_counter() - began:.0f} s{speed} by {whom}; "
             f"{arithmetic.score(run.model, run.held)}"
         )
     dist.barrier()
