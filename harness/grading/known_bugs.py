@@ -39,7 +39,8 @@ from harness.grading.replay import REPLAY
 from harness.protocol import SOLUTION, Event
 
 CPU_SECONDS = 8.0
-"""What the search may compute for one exercise, and for the whole run three times as much."""
+"""What the search may compute for one exercise, beside the time that its tests took: what is told
+has to hold for all of them, so all are run again. For the whole run it is three times as much."""
 WALL = 3
 """How many times that it may take on the clock."""
 
@@ -58,6 +59,10 @@ class _Exercise:
     @property
     def passed(self) -> list[Test]:
         return sorted((t for t in self.tests if not t.failed), key=lambda t: t.seconds)
+
+    @property
+    def seconds(self) -> float:
+        return sum(test.seconds for test in self.tests)
 
     @property
     def telling(self) -> bool:
@@ -105,13 +110,14 @@ class Explainer:
     def pytest_sessionfinish(self) -> None:
         started = time.process_time()
         wrong = {name: one for name, one in self._exercises.items() if one.failed and not one.lost}
+        most = 3 * CPU_SECONDS + sum(one.seconds for one in wrong.values())
         for name, one in wrong.items():
             if name in one.graded.untouched | one.graded.missing | one.graded.borrowed:
                 continue
-            left = 3 * CPU_SECONDS - (time.process_time() - started)
+            left = min(most - (time.process_time() - started), CPU_SECONDS + one.seconds)
             says = ""
             try:
-                with contextlib.suppress(OutOfTime), _silent(), _at_most(min(CPU_SECONDS, left)):
+                with contextlib.suppress(OutOfTime), _silent(), _at_most(left):
                     says = _explanation(name, one, sorted(wrong.keys() - {name}))
             except Exception:  # the results stand without it; what was printed is kept with them
                 traceback.print_exc()

@@ -238,6 +238,12 @@ def test_the_whole_search_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> No
     every = {name: graded_exercise(one_test(WORDS)) for name in "abcde"}
     finished(monkeypatch, explanation, **every)
     assert limits == [8.0, 8.0, 8.0, 3.0, -4.0]
+    # All tests of an exercise are run again: what they take is beside the limit.
+    limits.clear()
+    every["a"] = graded_exercise(one_test(WORDS, 4.0), one_test(None, 2.0))
+    every["e"] = graded_exercise(one_test(WORDS, 1.0))
+    finished(monkeypatch, explanation, **every)
+    assert limits == [14.0, 8.0, 8.0, 8.0, 3.0]
 
 
 def test_what_the_answers_print_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
