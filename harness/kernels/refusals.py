@@ -270,7 +270,8 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"numel \((?P<count>\d+)\) exceeds",
-        "A block of {count} elements is more than triton allows (1,048,576): use smaller blocks.",
+        "A block of {count} elements is more than triton allows (1,048,576): use smaller blocks. If "
+        "none was meant to be so large, two shapes were broadcast: (n,) and (n, 1) make (n, n).",
     ),
     (
         r"invalid axis (?P<axis>-?\d+)",
