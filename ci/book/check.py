@@ -1,7 +1,7 @@
 """Checks a built book as a reader's browser sees it: python ci/book/check.py FOLDER
 
 - every page is valid HTML, at most 500 KB with all that it loads, and loads nothing from elsewhere
-- every link inside the book has its target
+- every link inside the book has its target; a name among measured numbers is no glossary's word
 - in Chromium, at 390 and 1280 pixels, light and dark: no message on the console, no page that is
   wider than the screen, and no violation that axe finds
 - on a phone's width too, pictures are large enough to be read
@@ -81,6 +81,10 @@ def of_files(pages: dict[Path, tuple[Element, list[str]]]) -> Iterator[tuple[Pat
         for image in tree.iter("img"):
             if not image.get("alt"):
                 yield path, f"{image.get('src')} has no text for those who do not see it"
+        for section in tree.iter("section"):
+            named = any("std-term" in inner.get("class", "") for inner in section.iter())
+            if section.get("id") == "measured" and named:
+                yield path, "a name in its measurements leads to the glossary"
         for address in loaded(tree):
             if urlparse(address).netloc:
                 yield path, f"{address} is loaded from elsewhere"
@@ -164,6 +168,7 @@ def look(
         page.goto(urljoin(address, name + SEARCHED * (name == "search.html")))
         if name == "search.html":
             page.locator("#search-results li").first.wait_for()
+            page.wait_for_load_state("networkidle")  # it reads the pages found, for their excerpts
         yield from ((name, what) for what in stepped(page))
         yield from ((name, what) for what in slid(page))
         yield from ((name, what) for what in unreadable(page))

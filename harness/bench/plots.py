@@ -49,17 +49,11 @@ def draw(day: DayBench, folder: Path) -> list[Path]:
 
 
 def scaling(bench: BenchResult, day: DayBench) -> Any:
-    """Speed (or time) over the size that varies; one panel for each value of the rest."""
-    cases = [case for case in bench.cases if any(f.counts for f in case.figures)]
-    along = varying(cases)
-    if along is None:
-        return None
-    panels: dict[str, list[CaseResult]] = {}
-    others = [name for name in cases[0].case if name != along and not _follows(name, along, cases)]
-    for case in cases:
-        rest = ", ".join(f"{name}={case.case[name]}" for name in others)
-        panels.setdefault(rest, []).append(case)
+    """Speed (or time) over the size that varies, in at most four panels; None where none varies."""
+    along, panels = panels_of(bench)
     panels = dict(list(panels.items())[:4])
+    if not panels:
+        return None
     figure, axes = _card(len(panels))
     names = contenders(bench)
     for index, (ax, (rest, members)) in enumerate(zip(axes, panels.items(), strict=True)):
@@ -72,6 +66,26 @@ def scaling(bench: BenchResult, day: DayBench) -> Any:
     _heading(figure, f"{bench.name}: {axis.label} by {along}", day)
     _legend(figure, axes)
     return figure
+
+
+def panels_of(bench: BenchResult) -> tuple[str, dict[str, list[CaseResult]]]:
+    """The size that varies, and by the values of the others the cases with several such sizes."""
+    cases = [case for case in bench.cases if any(f.counts for f in case.figures)]
+    along = varying(cases)
+    if along is None:
+        return "", {}
+    others = [
+        name
+        for name in cases[0].case
+        if name != along
+        and not _follows(name, along, cases)
+        and len({case.case[name] for case in cases}) > 1
+    ]
+    panels: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        rest = ", ".join(f"{name}={case.case[name]}" for name in others)
+        panels.setdefault(rest, []).append(case)
+    return along, {rest: members for rest, members in panels.items() if len(members) > 1}
 
 
 def roofline(bench: BenchResult, day: DayBench) -> Any:
@@ -122,18 +136,18 @@ def roofline(bench: BenchResult, day: DayBench) -> Any:
 
 
 def varying(cases: list[CaseResult]) -> str | None:
-    """The numeric part of the cases with the most values: the axis. None for fewer than two.
+    """The numeric part of the cases that most often grows from one to the next: the axis. None
+    where all are equal.
 
-    Of several, one that grows in the order of the cases: where rows shrink so that the size stays,
-    it is the columns that the bench is about.
+    Where rows shrink so that the size stays, it is the columns that the bench is about.
     """
     ranked = []
     for name in cases[0].case if cases else ():
         values: list[Any] = [case.case.get(name) for case in cases]
         if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
             grows = sum(float(b) > float(a) for a, b in pairwise(values))
-            ranked.append((len(set(values)), grows, name))
-    count, _, name = max(ranked, default=(0, 0, ""), key=lambda entry: entry[:2])
+            ranked.append((grows, len(set(values)), name))
+    _, count, name = max(ranked, default=(0, 0, ""), key=lambda entry: entry[:2])
     return name if count > 1 else None
 
 
@@ -240,9 +254,15 @@ def _card(panels: int) -> tuple[Any, list[Any]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    figure = Canvas(figsize=(max(6.4, 4.2 * panels), 4.4), layout="constrained", facecolor=CARD)
+    across = min(panels, 2)  # side by side, four of them cannot be read on a page
+    down = -(-panels // across)
+    size = (max(6.4, 4.2 * across), 1.0 + 3.4 * down)
+    figure = Canvas(figsize=size, layout="constrained", facecolor=CARD)
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    axes = list(figure.subplots(down, across, squeeze=False).flat)
+    for empty in axes[panels:]:
+        empty.set_axis_off()
+    axes = axes[:panels]
     for ax in axes:
         ax.set_facecolor(CARD)
         ax.tick_params(colors=INK, labelsize=8, which="both")

@@ -97,11 +97,9 @@ def _plot(bench: BenchResult, day: DayBench, path: Path) -> list[Path]:
 
 def _scales(bench: BenchResult) -> bool:
     """Whether there is a size to draw the speed over."""
-    from harness.bench.plots import varying
+    from harness.bench.plots import panels_of
 
-    return (
-        varying([case for case in bench.cases if any(f.counts for f in case.figures)]) is not None
-    )
+    return bool(panels_of(bench)[1])
 
 
 def overview(reports: Sequence[Report], root: Path = ROOT) -> str:

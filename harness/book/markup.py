@@ -85,8 +85,9 @@ def put_steps_into_the_page(app: Sphinx, document: nodes.document, page: str) ->
             image.parent.replace_self(figure)
 
 
-WIDE = 400
-"""Points across: a picture that is wider cannot be read when it is as narrow as a phone."""
+WIDE, WIDEST = 400, 780
+"""Points across: a picture that is wider than the first cannot be read when it is as narrow as a
+phone, and than the second, as a page."""
 
 
 def let_wide_pictures_scroll(app: Sphinx, document: nodes.document, page: str) -> None:
@@ -97,6 +98,8 @@ def let_wide_pictures_scroll(app: Sphinx, document: nodes.document, page: str) -
         width = re.search(r'<svg [^>]*?width="([\d.]+)pt"', path.read_text(encoding="utf-8"))
         if width and float(width[1]) > WIDE:
             image.parent["classes"].append("wide")
+        if width and float(width[1]) > WIDEST and app.builder.name == "html":
+            image["width"] = f"{float(width[1]):.0f}"  # a pixel a point: three quarters of its size
 
 
 ACCESSIBLE = {

@@ -2,7 +2,7 @@
 
     index.md   glossary.md   <track>/index.md   <track>/weekN.md   <track>/dayNN.md
     <track>/figures/*.svg
-    <track>/files/dayNN.py   <track>/files/test_dayNN.py       what a page offers to download
+    <track>/files/dayNN.py   …/test_dayNN.py   …/bench_dayNN.py       what a page offers to download
 
 Nothing of it is committed: a lesson, a docstring and a hint are written once, in their day.
 """
@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.book.proofs import proofs_of
 from harness.curriculum import Day, Exercise, Track, deeper_hints, generate_stub, read_source
 from harness.curriculum.definitions import definitions_of, exercise_owning
 from harness.curriculum.source import split_lines, syntax_tree
 from harness.screen.hints import in_words
+
+if TYPE_CHECKING:
+    from harness.bench.results import Report
 
 HERE = Path(__file__).parent
 WEEK = re.compile(r"^\|\s*(\d+)\s*\|\s*(\d+)-(\d+)\s*\|\s*(.+?)\s*\|$", re.MULTILINE)
@@ -149,6 +153,10 @@ def day_page(day: Day, track: Track, repository: str) -> str:
 
 def at_a_glance(day: Day, track: Track, repository: str) -> str:
     files = f"[exercise file](files/{day.name}.py) · [tests](files/{day.tests.name})"
+    if bench_of(day).exists():
+        files += f" · [bench](files/{bench_of(day).name})"
+    if records_of(day):
+        files += " · [measured](#measured)"
     if repository:
         files += f" · [open in Codespaces](https://codespaces.new/{repository})"
         files += f" · [open in Colab]({colab(day.track, repository)})"
@@ -213,13 +221,40 @@ def reference(day: Day) -> str:
 
 
 def measured(day: Day) -> str:
-    """The pictures of this day's benches, as they were recorded, and on which machine."""
-    found = []
-    for path in sorted(day.folder.glob(f"benches/results/*-{day.name}-*.svg")):
-        machine, _, name = path.stem.partition(f"-{day.name}-")
-        alt = f"Bench of {name} on {machine}: the reference beside its peers, by size"
-        found.append(f"![{alt}](figures/{path.name})\n\n`{name}` on {machine}.")
-    return "\n\n".join(found)
+    """What the day's bench gave on each machine on record: its pictures, and every number."""
+    from harness.bench.machine import slug
+    from harness.bench.record import table
+
+    parts = []
+    for record in records_of(day):
+        machine = record.machine["name"]
+        begins = f"{slug(machine)}-{day.name}-"
+        for path in sorted(day.folder.glob(f"benches/results/{begins}*.svg")):
+            name = path.stem.removeprefix(begins)
+            alt = f"Bench of {name} on {machine}: the reference beside its peers, by size"
+            parts.append(f"![{alt}](figures/{path.name})\n\n`{name}` on {machine}.")
+        parts.append(_folded(f"All numbers: {machine}", table([record], day.folder.parents[1])))
+    return "\n\n".join(parts)
+
+
+def records_of(day: Day) -> list[Report]:
+    """What is on record of the day, a report a machine."""
+    return [
+        replace(report, days=mine)
+        for report in _recorded(day.folder.parents[1], day.track)
+        if (mine := [other for other in report.days if other.day == day.number])
+    ]
+
+
+@cache
+def _recorded(root: Path, track: str) -> list[Report]:
+    from harness.bench.record import recorded
+
+    return recorded(root, track)
+
+
+def bench_of(day: Day) -> Path:
+    return day.folder / "benches" / f"bench_{day.name}.py"
 
 
 def _copy(day: Day, to: Path) -> None:
@@ -231,7 +266,9 @@ def _copy(day: Day, to: Path) -> None:
     for name in ("files", "figures"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "files" / f"{day.name}.py").write_text(stub_of(day), encoding="utf-8")
-    shutil.copyfile(day.tests, folder / "files" / day.tests.name)
+    for path in (day.tests, bench_of(day)):
+        if path.exists():
+            shutil.copyfile(path, folder / "files" / path.name)
     for path in pictures:
         shutil.copyfile(path, folder / "figures" / path.name)
 

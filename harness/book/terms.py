@@ -35,7 +35,9 @@ class LinkTerms(SphinxTransform):
 def is_prose(text: nodes.Text) -> bool:
     inside_paragraph, node = False, text.parent
     while node is not None:
-        if isinstance(node, NO_PROSE):
+        # Versions of packages and names of cases are no prose: "transformers 5.17.0".
+        measured = isinstance(node, nodes.section) and "measured" in node["ids"]
+        if measured or isinstance(node, NO_PROSE):
             return False
         inside_paragraph = inside_paragraph or isinstance(node, nodes.paragraph)
         node = node.parent

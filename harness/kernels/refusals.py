@@ -270,8 +270,8 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"numel \((?P<count>\d+)\) exceeds",
-        "A block of {count} elements is more than triton allows (1,048,576): use smaller blocks. If "
-        "none was meant to be so large, two shapes were broadcast: (n,) and (n, 1) make (n, n).",
+        "A block of {count} elements is more than triton allows (1,048,576): use smaller blocks. "
+        "If none was meant to be so large, two shapes were broadcast: (n,) and (n, 1) make (n, n).",
     ),
     (
         r"invalid axis (?P<axis>-?\d+)",
@@ -382,7 +382,7 @@ def _indexed(message: str, source: str) -> str:
     if not _OF_INDEXING.search(message):
         return ""
     try:
-        (line,) = ast.parse(source.strip()).body
+        (line,) = ast.parse(_whole(source)).body
     except (SyntaxError, ValueError):  # a part of a statement, or nothing
         return ""
     if "_semantic" in message and not all(map(_of_triton, ast.walk(line))):
@@ -407,6 +407,15 @@ def _indexed(message: str, source: str) -> str:
                 "it; an element of a block is picked with tl.where and a sum."
             )
     return ""
+
+
+def _whole(source: str) -> str:
+    """The line as a statement: ``if x[i] > 0:`` gets a body, and ``elif`` begins one."""
+    source = source.strip()
+    with contextlib.suppress(SyntaxError, ValueError):
+        ast.parse(source)
+        return source
+    return re.sub(r"^elif\b", "if", source.split("  #")[0].rstrip()) + " pass"
 
 
 def _of_another_library(message: str, source: str) -> str:

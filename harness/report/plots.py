@@ -79,19 +79,26 @@ def plots_of(bench: BenchResult, day: DayBench) -> Html | None:
 
 
 def scaling(bench: BenchResult, day: DayBench) -> list[Html]:
-    """Speed (or time) over the size that varies; one panel for each value of the rest."""
+    """Speed (or time) over the size that varies; one panel for each value of the rest with which it
+    varies."""
     cases = [case for case in bench.cases if any(f.counts for f in case.figures)]
     along = varying(cases)
     if along is None:
         return []
-    others = [name for name in cases[0].case if name != along and not _told(name, along, cases)]
+    others = [
+        name
+        for name in cases[0].case
+        if name != along
+        and not _told(name, along, cases)
+        and len({case.case.get(name) for case in cases}) > 1
+    ]
     panels: dict[str, list[CaseResult]] = {}
     for case in cases:
         rest = ", ".join(f"{name}={case.case.get(name)}" for name in others)
         panels.setdefault(rest, []).append(case)
     return [
         _curves(bench, day, rest, sorted(members, key=lambda c: c.case[along]), along)
-        for rest, members in list(panels.items())[:MOST_PANELS]
+        for rest, members in [p for p in panels.items() if len(p[1]) > 1][:MOST_PANELS]
     ]
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from harness.bench.plots import _follows, axis_of, draw, scaling, varying
+from harness.bench.plots import _follows, axis_of, draw, panels_of, scaling, varying
 from harness.bench.record import in_readme, overview, record, table, write_pages
 from harness.bench.results import GoalResult, load, save
 from harness.bench.table import rate, show, time_text
@@ -184,6 +184,20 @@ def test_a_peer_of_few_cases_has_no_column_of_its_own(made, make_day, make_repor
     text = table([make_report(make_day(*cases[:3], usual.case({"n": 4})))])
     assert "| torch | odd |" in text  # a quarter of the cases
     assert "others" not in text
+
+
+def test_a_panel_has_several_sizes_and_is_named_by_what_differs(made, make_day):
+    cases = [
+        made({"reference": 10}).case({"width": 2048, "dim": dim, "keys": keys, "window": window})
+        for dim, keys, window in [(64, 1, 0), (64, 2, 0), (128, 1, 0), (128, 2, 0), (128, 2, 9)]
+    ]
+    along, panels = panels_of(make_day(*cases).benches[0])
+    assert along == "keys"
+    assert {rest: len(members) for rest, members in panels.items()} == {
+        "dim=64, window=0": 2,
+        "dim=128, window=0": 2,
+    }
+    assert panels_of(make_day(cases[0]).benches[0])[1] == {}
 
 
 def test_readme_marks_figures_of_an_earlier_reference(day, make_report, tmp_path):

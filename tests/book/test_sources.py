@@ -81,9 +81,27 @@ def test_proofs_are_words() -> None:
     assert "operators reach the functions" in proofs_of(find_day("autodiff", 17), "add")
 
 
-def test_recorded_benches_are_shown_with_their_machine() -> None:
+def test_recorded_benches_are_shown_with_their_machine_and_numbers() -> None:
     text = day_page(find_day("triton", 13), find_track("triton"), "")
-    assert "\n## Measured\n" in text and "`softmax` on nvidia-h100-80gb-hbm3." in text
+    part = text.split("\n## Measured\n")[1].split("\n## To read on\n")[0]
+    assert "`softmax` on NVIDIA H100 80GB HBM3." in part
+    assert ":::{details} All numbers: NVIDIA H100 80GB HBM3\n" in part
+    days = {line.split("|")[1].strip(" †") for line in part.splitlines() if "| softmax |" in line}
+    assert days == {"13"}
+
+
+def test_a_page_leads_to_its_bench_and_its_record(tmp_path: Path) -> None:
+    track = find_track("triton")
+    write_sources([track], tmp_path)
+    for day in track.days:
+        text = (tmp_path / "triton" / f"{day.name}.md").read_text(encoding="utf-8")
+        bench = f"bench_{day.name}.py"
+        there = (day.folder / "benches" / bench).exists()
+        assert (f"[bench](files/{bench})" in text) == there
+        assert (tmp_path / "triton" / "files" / bench).exists() == there
+        assert ("[measured](#measured)" in text) == ("\n## Measured\n" in text)
+    pictures = {path.stem for path in track.folder.glob("benches/results/*.svg")}
+    assert pictures == {path.stem for path in tmp_path.glob("triton/figures/nvidia-*.svg")}
 
 
 def test_weeks_come_from_the_tracks_readme() -> None:

@@ -146,6 +146,7 @@ WRONG = [
     Wrong(
         "the maximum of a row is not subtracted", FOURTEEN, "softmax_many_rows",
         ((NUMERATOR, "    numerator = tl.exp(x)\n"),),
+        cause="Nothing was subtracted before the exponential",
         never=("went down the columns", "correction", "whole tile", "never written"),
     ),
     Wrong(

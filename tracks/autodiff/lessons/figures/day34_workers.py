@@ -37,6 +37,8 @@ def together(killed: int | None = None) -> list[Block]:
         if killed is not None and k == 1 and made > killed:
             blocks.append((f"worker {k}", free[k], killed, str(i), "a"))
             blocks.append((f"worker {k}", killed, killed, "killed", ""))
+            if killed > now:
+                blocks.append(("training", now, killed, "", "x"))
             now = max(now, killed)
             blocks.append(("training", now, now, "EOFError", ""))
             for other in {*range(WORKERS)} - {k}:  # what they were at when the training stopped
@@ -48,6 +50,8 @@ def together(killed: int | None = None) -> list[Block]:
                 if made < now:
                     blocks.append((f"worker {other}", made, now, "", "x"))
             break
+        if made > now:
+            blocks.append(("training", now, made, "", "x"))
         taken = max(now, made)
         blocks.append((f"worker {k}", free[k], made, str(i), "a"))
         if taken > made:

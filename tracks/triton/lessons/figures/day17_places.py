@@ -25,16 +25,16 @@ def main() -> None:
     for now in range(STEPS):
         ahead = now + STAGES - 1
         if ahead >= STEPS:
-            caption = f"Step {now}: block {now} is multiplied. Nothing is left to ask for."
+            caption = f"Loop, step {now}: block {now} is multiplied. Nothing is left to ask for."
         elif now == 0:
             caption = (
-                f"Step 0: block 0 is multiplied. Block {ahead} is on its way to the last place: "
-                f"{full} of {LIMIT} KB, and a fifth does not fit."
+                f"Loop, step 0: block 0 is multiplied. Block {ahead} is on its way to the last "
+                f"place: {full} of {LIMIT} KB, and a fifth does not fit."
             )
         else:
             caption = (
-                f"Step {now}: block {now} is multiplied. Block {ahead} is asked for; it goes to "
-                f"the place of block {now - 1}, which is done with."
+                f"Loop, step {now}: block {now} is multiplied. Block {ahead} is asked for; it goes "
+                f"to the place of block {now - 1}, which is done with."
             )
         draw(figure.step(caption), now)
     figure.save()
