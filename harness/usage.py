@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from harness.curriculum import Day
@@ -30,6 +32,16 @@ def use_environment() -> None:
         text = os.environ.get(name, "")
         if not text.isdigit() or int(text) < 1:
             os.environ.pop(name, None)
+
+
+def made_capital(known: Collection[str]) -> None:
+    """Refuse a setting that make was given in small letters: ``day=7`` says nothing to anybody, and
+    what would run is the command without it."""
+    _, _, given = os.environ.get("MAKEFLAGS", "").partition("-- ")
+    given = re.sub(r"\\.", "_", given)  # a blank that belongs to a value
+    for name in re.findall(r"(?<!\S)(\w+)=", given):
+        if name not in known and name.upper() in known:
+            raise Usage(f"{name}= is not known: make's settings are capitals, {name.upper()}=.")
 
 
 def seed_of(text: str) -> int:

@@ -30,6 +30,7 @@ def show_lesson(track: str, number: str, open_it: bool = False) -> int:
         return open_page(day)
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.theme import Theme
 
     from harness.screen.formulas import readable
 
@@ -41,7 +42,9 @@ def show_lesson(track: str, number: str, open_it: bool = False) -> int:
     needed = max(READABLE, _code_width(lesson) + 2)  # rich puts a blank at each side of code
     with contextlib.suppress(ModuleNotFoundError):  # without pylatexenc: the formulas as TeX
         lesson = readable(lesson, folder)
-    console = Console(width=columns(needed, needed) if known else needed)
+    # rich's code has a black ground, which is a box on a terminal that is light
+    plain = Theme({"markdown.code": "bold cyan"})
+    console = Console(width=columns(needed, needed) if known else needed, theme=plain)
     with console.capture() as text:
         console.print(Markdown(_unbroken(lesson), code_theme="ansi_dark"))
     page(text.get().replace(_BLANK, " "))

@@ -85,7 +85,7 @@ def _shown_first(
     page("\n\n".join([summary(shown), *([as_text(shown)] if in_full else [])]))
     sys.stdout.flush()
     rest = [at for at in range(len(launches)) if at not in largest]
-    others = _compiled([launches[at] for at in rest], chips, "other kinds ")
+    others = _compiled([launches[at] for at in rest], chips, "other kinds ", " (Ctrl-C ends it)")
     known = {(report.kernel, report.chip) for report in shown if report.refused}
     refused: dict[tuple[str, str], KernelReport] = {}
     for one in others:
@@ -106,7 +106,7 @@ def _shown_first(
 
 
 def _compiled(
-    launches: list[RecordedLaunch], chips: list[str], what: str = ""
+    launches: list[RecordedLaunch], chips: list[str], what: str = "", way_out: str = ""
 ) -> list[KernelReport]:
     """A report for each launch and chip. On a terminal a line counts them meanwhile."""
     from harness.kernels.xray import xray
@@ -115,7 +115,8 @@ def _compiled(
         return xray(launches, chips)
 
     def say_progress(done: int, total: int) -> None:
-        print(f"\r\x1b[Kcompiling {what}… {done} of {total}", end="", file=sys.stderr, flush=True)
+        text = f"compiling {what}… {done} of {total}{way_out}"
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
     reports = xray(launches, chips, note=say_progress)
     print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -144,7 +144,8 @@ def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) ->
         what += f": is `{name}` meant?"
     more = raised.stand_ins(first, tb, graded.day.tests)
     stops = raised.where_a_test_stops(error.__traceback__ or tb, graded.day.tests)
-    return "error", "\n".join(filter(None, [what, stops, more]))
+    many = raised.many_answers(error, str(graded.file))
+    return "error", "\n".join(filter(None, [what, many, stops, more]))
 
 
 def assertion_text(error: AssertionError) -> str:

@@ -76,6 +76,28 @@ def what_may_not_be_written(text: str) -> str:
     )
 
 
+def many_answers(error: BaseException, file: str) -> str:
+    """A sentence on an array where Python wants one answer, at a line of the graded ``file``: ""
+    for any other error. Numpy's own words do not fit ``max(x, 1)``."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if type(error) is not ValueError or not str(error).startswith("The truth value of an "):
+        return ""
+    if not frames or frames[-1][0].f_code.co_filename != file:
+        return ""
+    statement = _statement(file, frames[-1][1])
+    if match := re.search(r"(?<![\w.])(max|min)\(", statement):
+        return (
+            f"`{match[1]}` compares whole values, and an array has many: numpy.{match[1]}imum goes "
+            "element by element."
+        )
+    if match := re.search(r"(?<![\w.])(if|while|and|or|not|assert)\b", statement):
+        return (
+            f"`{match[1]}` wants one answer, and a comparison of arrays has one for each element: "
+            "numpy.any and numpy.all make one of them, numpy.where takes them all."
+        )
+    return ""
+
+
 def meant(error: BaseException, file: str) -> str:
     """The name that one of the graded ``file``, which has no value there, is a misspelling of; ""
     where it is like none. Python itself asks so only where nothing has caught the error."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
 from pathlib import Path
 
 from rich.console import Console
@@ -68,7 +67,7 @@ def _problem(problem: Failure, console: Console, verbose: bool) -> None:
     place = f"{_short(problem.file)}:{problem.line}: " if problem.file else ""
     _paragraph(f"{place}{problem.message}", console, "  ", style="bold red")
     if verbose and problem.detail:
-        console.print(Text(textwrap.indent(problem.detail, "    "), style="dim"))
+        _traceback(problem.detail, console, "    ")
 
 
 def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: bool) -> None:
@@ -79,7 +78,9 @@ def _exercise(exercise: ExerciseResult, width: int, console: Console, verbose: b
     line.append(f" {exercise.name:<{width}}  ")
     line.append(_summary(exercise), style="" if status == "wrong" else "dim")
     console.print(line)
-    if status == "wrong":
+    if status == "wrong" and exercise.tests and not any(test.failure for test in exercise.failed):
+        _paragraph("The process ended before them.", console, "      ", style="dim")
+    elif status == "wrong":
         ran = [test for test in exercise.failed if test.outcome == "failed"] or exercise.failed
         shown = ran if verbose else _different(ran)[:_SHOWN]
         for number, test in enumerate(shown):
@@ -139,7 +140,6 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
     failure = test.failure
     console.print(Text(f"      {test.name}", style="bold"))
     if failure is None:
-        _paragraph("was not run: the process ended before it.", console, "        ")
         return
     message = failure.message if verbose else short_arrays(failure.message)
     _paragraph(message, console, "        ", most=0 if verbose else _SAID)
@@ -149,7 +149,16 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
         where = f"{_short(failure.file)}:{failure.line}"
         console.print(Text(f"        at {where}", style="dim"))
     if verbose and failure.detail:
-        console.print(Text(textwrap.indent(failure.detail, "        "), style="dim"))
+        _traceback(failure.detail, console, "        ")
+
+
+def _traceback(detail: str, console: Console, indent: str) -> None:
+    """With the files as they are named elsewhere; its long lines keep the indent."""
+    _paragraph(
+        re.sub(r'(?<=File ")[^"\n]+', lambda match: _short(match[0]), detail), console, indent,
+        style="dim",
+    )  # fmt: skip
+    console.print()
 
 
 def short_arrays(message: str) -> str:

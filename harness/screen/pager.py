@@ -77,8 +77,9 @@ def page(text: str) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-KEYS = r"-Psspace\: on, b\: back, q\: end"
-"""less's prompt; a colon means something to it."""
+KEYS = r"-Ps?ethat is all; :space\: on, .b\: back, q\: end"
+"""less's prompt, with another beginning where nothing is left to show. To less "?e" means "at the
+end:", a colon "otherwise" and a dot the end of both."""
 
 
 def _pager() -> list[str]:

@@ -44,6 +44,15 @@ class Progress:
             return f"grading …{counted}{what}, for {waited:.0f} s"
 
 
+def fitting(text: str, width: int) -> str:
+    """``text`` in less than ``width`` columns; the seconds at its end stay."""
+    if len(text) < width:
+        return text
+    _, mark, seconds = text.rpartition(", for ")
+    tail = f"{mark}{seconds}" if mark else ""
+    return text[: max(width - 2 - len(tail), 0)] + "…" + tail
+
+
 class Waiting:
     """``note`` the run's events; the line is written anew at each, and while none comes."""
 
@@ -74,13 +83,10 @@ class Waiting:
     def _write(self) -> None:
         width = shutil.get_terminal_size((80, 24)).columns
         text = self._progress.text()
-        _, mark, seconds = text.rpartition(", for ")
-        tail = f"{mark}{seconds}" if mark else ""
         way_out = " (Ctrl-C ends it)"
-        if tail and len(text + way_out) < width:
-            text, tail = text + way_out, tail + way_out
-        if len(text) >= width:  # the seconds stay
-            text = text[: max(width - 2 - len(tail), 0)] + "…" + tail
+        if ", for " in text and len(text + way_out) < width:
+            text += way_out
+        text = fitting(text, width)
         with self._lock:
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()

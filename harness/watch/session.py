@@ -55,6 +55,8 @@ class Failed:
 
 Event = Saved | Key | Graded | Failed
 
+NOT_YET = "A hint is for what the tests have found: it comes when they have run."
+
 
 class Cancellable:
     """A warm launcher whose present run can be ended: a newer save makes it pointless."""
@@ -217,6 +219,8 @@ class Session:
             return
         self.view.result, self.view.doing, self.view.top = result, "", 0
         self.view.latency = time.monotonic() - self.saved_at if self.saved_at else None
+        if self.view.note == NOT_YET:
+            self.view.note = self._hint()
         try:
             Store().record(result)
         except ProgressError as error:
@@ -272,7 +276,7 @@ class Session:
     def _hint(self) -> str:
         result = self.view.result
         if result is None:
-            return "A hint is for what the tests have found: press h again when they have run."
+            return NOT_YET
         open_ = [e.name for e in result.exercises if e.status != "passed"]
         if not open_:
             return "Every exercise passes: n goes to the next day."

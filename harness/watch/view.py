@@ -14,6 +14,7 @@ from harness.measure.units import counted
 from harness.protocol import DayResult
 from harness.screen.day import show
 from harness.screen.problems import wanted
+from harness.screen.waiting import fitting
 
 HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 KEYS = "h hint  r rerun  space more  p/n previous/next day  b bench  q quit"
@@ -105,7 +106,7 @@ class View:
 
         def status(console: Console) -> None:
             keys = KEYS if has_keys() else NO_KEYS
-            for line in (self._status(), keys):
+            for line in (fitting(self._status(), columns + 1), keys):
                 console.print(line, markup=False, style="dim", overflow="ellipsis", no_wrap=True)
 
         return rendered(report), rendered(note), rendered(status)

@@ -134,8 +134,58 @@ def test_a_debugging_run_of_a_right_answer_takes_the_first_test(toy: Toy) -> Non
         timeout=120,
     )  # fmt: skip
     assert "(passes, as all do)" in done.stdout and "(Pdb)" in done.stdout
+    assert "stands in" not in done.stdout
     assert "deselected" not in done.stdout and " passed in" not in done.stdout, "pytest's words"
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+SECOND = """
+
+def treble(x: np.ndarray) -> np.ndarray:
+    \"\"\"Three times ``x``.\"\"\"
+    ### BEGIN SOLUTION
+    # HINT: three of them.
+    return 3.0 * x
+    ### END SOLUTION
+"""
+
+
+@pytest.mark.parametrize(
+    ("double", "treble", "runs", "said"),
+    [
+        # (the test that fails first is another exercise's than the one that is looked into)
+        ("return x", "breakpoint(); return x", "test_three_times of treble (fails)", ""),
+        ("return x", "return x", "test_values of double (fails)", "No breakpoint() stands in day"),
+        (
+            "return x",
+            "breakpoint(); return 3.0 * x",
+            "test_values of double (fails)",
+            "breakpoint() stands in treble: with EX=treble a test of that runs.",
+        ),
+    ],
+)
+def test_a_debugging_run_looks_where_the_breakpoint_stands(
+    toy: Toy, double: str, treble: str, runs: str, said: str
+) -> None:
+    solution = toy.track / "solutions/day01.py"
+    head, tail = solution.read_text().split("\n\ndef test_double", 1)
+    solution.write_text(f"{head}{SECOND}\n\ndef test_double{tail}")
+    tests = toy.track / "tests/test_day01.py"
+    three = "def test_three_times(rng):\n    x = rng.normal(5)\n    close(day01.treble(x), 3 * x)"
+    tests.write_text(f'{tests.read_text()}\n\n@exercise("treble")\n{three}\n')
+    file = toy.track / "day01.py"
+    file.unlink()
+    assert toy.run("-m", "harness", "stubs").returncode == 0
+    text = file.read_text().replace(STUB, double)
+    file.write_text(text.replace('raise NotImplementedError("treble")', treble))
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "autodiff", "1", "--debug"], cwd=toy.folder, text=True,
+        env={**os.environ, "PYTHONPATH": str(toy.folder)}, input="c\n" * 99, capture_output=True,
+        timeout=120,
+    )  # fmt: skip
+    assert runs in done.stdout, done.stdout + done.stderr
+    assert ("(Pdb)" in done.stdout) == (said == "")
+    assert said in done.stdout if said else "stands in" not in done.stdout
 
 
 def kernel(folder: Path, first_line: str) -> list[str]:

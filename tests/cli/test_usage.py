@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from harness.cli.app import _SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +54,23 @@ def test_a_usage_error_is_one_message(arguments: list[str], sentence: str) -> No
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("day=1", "capitals, DAY=."), ("Ex=fill", "capitals, EX=."), ("NOTE=a day=1", "")],
+)
+def test_a_setting_in_small_letters_is_not_passed_over(setting: str, said: str) -> None:
+    make = ["make", "triton", setting, f"PYTHON={sys.executable}"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert said in done.stderr
+    assert (done.returncode == 2) == bool(said), done.stdout + done.stderr
+
+
+def test_the_settings_that_are_written_about_are_known() -> None:
+    written = (ROOT / "Makefile").read_text() + (ROOT / "README.md").read_text()
+    named = set(re.findall(r"(?<![\w-])([A-Z]{1,11})=", written.split("## In a container")[0]))
+    assert named >= _SETTINGS and named - _SETTINGS <= {"TORCH", "PYTHON", "RUN", "VARIANT"}
 
 
 def test_settings_come_from_the_environment_as_make_gives_them() -> None:

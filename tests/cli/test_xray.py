@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +154,21 @@ def test_the_summary_then_one_exercise_then_everything() -> None:
     everything = xray("1", "--impl", "solution", "--ex", "fill", "--arch", "sm_90", V="1")
     assert everything.count("fill_kernel on sm_90") > 1
     assert len(short.splitlines()) < 30
+
+
+def test_the_many_other_kinds_can_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table stands there already: who has read it need not wait."""
+
+    def compiled(launches: list[Any], chips: list[str], note: Callable[..., None]) -> list:
+        note(len(launches), 9)
+        return []
+
+    monkeypatch.setattr("harness.kernels.xray.xray", compiled)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("harness.cli.xray._largest", lambda launches: [0])
+    _shown_first([None, None], ["sm_80"], in_full=False)  # type: ignore[list-item]
+    first, others = capsys.readouterr().err.split("\r\x1b[K")[1:4:2]
+    assert first == "compiling … 1 of 9"
+    assert others == "compiling other kinds … 1 of 9 (Ctrl-C ends it)"

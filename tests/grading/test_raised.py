@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.grading import raised
@@ -261,6 +262,31 @@ def test_a_misspelt_name(tmp_path: Path, case: int, name: str) -> None:
     assert raised.meant(caught.value, file) == name
     assert raised.meant(caught.value, file + "x") == "", "names of the tests are none of the answer"
     assert raised.meant(NameError("no name"), file) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("return 2 * max(abs(x), 1)", "numpy.maximum goes element by element"),
+        ("return [min(x, y)\n        for y in x]", "numpy.minimum goes"),
+        ("if x > 0:\n        return x.max()", "`if` wants one answer"),
+        ("while x > 0:\n        x = x - 1", "`while` wants one answer"),
+        ("y = 0 < x and x < 1", "`and` wants one answer"),
+        ("return bool(x)", ""),
+        ("return np.linspace(x, 1, x)", ""),
+        ("raise ValueError('max(x)')", ""),
+    ],
+)
+def test_an_array_where_one_answer_is_wanted(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "day01.py"
+    file.write_text(f"import numpy as np\ndef f(x):\n    {line}\n")
+    module: dict[str, Any] = {}
+    exec(compile(file.read_text(), str(file), "exec"), module)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        module["f"](np.array([1.0, 2.0]))
+    told = raised.many_answers(caught.value, str(file))
+    assert said in told and bool(told) == bool(said)
+    assert raised.many_answers(caught.value, str(tmp_path / "day02.py")) == ""
 
 
 STAND_INS = """

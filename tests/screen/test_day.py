@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from harness.protocol import DayResult, ExerciseResult, Failure, GradedFile, TestResult
@@ -94,6 +95,26 @@ def test_a_message_of_many_lines_is_cut_and_the_rest_counted() -> None:
     assert "line 39" in screen(failing(lines), verbose=True)
     eighteen = "\n".join(f"line {n}" for n in range(18))
     assert "line 17" in screen(failing(eighteen))
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_tests_that_were_not_run_are_not_listed_one_by_one(verbose: bool) -> None:
+    tests = [TestResult(f"t{i}", "softmax", "unfinished") for i in range(5)]
+    text = screen(result(exercises=[ExerciseResult("softmax", "wrong", tests)]), verbose=verbose)
+    assert "✗ softmax  5 of 5 tests not run\n      The process ended before them.\n\n" in text
+    assert "failing" not in text
+
+
+def test_a_traceback_keeps_its_indent_and_names_files_as_elsewhere() -> None:
+    shown, name = failing("wrong"), "test_a_function_with_a_name_that_takes_half_of_the_line"
+    file = Path(day_screen.__file__).parents[2] / "tracks" / "day13.py"
+    detail = f'  File "{file}", line 338, in {name}\n    y = max(x, 1)\n        ^^^^^^^^^\n'
+    (test,) = shown.tests
+    assert test.failure
+    test.failure = replace(test.failure, detail=detail)
+    text = screen(shown, verbose=True)
+    assert f'          File "tracks/day13.py", line 338, in\n          {name}\n' in text
+    assert "            y = max(x, 1)\n                ^^^^^^^^^\n" in text
 
 
 def test_all_failures_and_their_tracebacks_where_asked_for() -> None:

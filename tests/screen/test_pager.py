@@ -42,7 +42,10 @@ def test_a_lesson_in_less_has_colours_and_no_escape_in_letters() -> None:
         text = shown.wait_for("Derivatives") + shown.wait_for("space: on, b: back, q: end")
         assert "ESC[" not in text
         assert "\x1b[1m" in "".join(shown.written) or "\x1b[1;" in "".join(shown.written)
+        assert ";40m" not in "".join(shown.written), "a black ground, on whatever ground there is"
         assert shown.process.poll() is None, "a long lesson waits for its reader"
+        shown.press("G")
+        shown.wait_for("that is all; b: back, q: end")
         shown.press("q")
         assert shown.process.wait(10) == 0
     finally:

@@ -14,7 +14,7 @@ import pytest
 import watchfiles
 
 from harness.watch.files import events_arrive, watch_files
-from harness.watch.view import fitted
+from harness.watch.view import View, fitted
 from tests.support.terminal import Terminal
 from tests.support.toy import Toy
 
@@ -162,16 +162,15 @@ def test_a_hint_that_is_asked_for_in_a_run_outlives_it(learner: Learner) -> None
     terminal.wait_for("after the save")
 
 
-def test_a_day_that_has_not_run_yet_has_no_hint(toy: Toy) -> None:
+def test_a_hint_for_a_day_that_has_not_run_yet_comes_with_its_verdict(toy: Toy) -> None:
     tests = toy.track / "tests" / "test_day01.py"
     tests.write_text("import time; time.sleep(3)\n" + tests.read_text())
     terminal = watching(toy, "1")
     try:
         terminal.wait_for("grading")
         terminal.press("h")
-        terminal.wait_for("press h again when they have run")
+        terminal.wait_for("it comes when they have run")
         terminal.wait_for("not started")
-        terminal.press("h")
         terminal.wait_for("hint 2 of 3")
     finally:
         terminal.close(0.0)
@@ -301,6 +300,14 @@ def test_the_seconds_of_a_long_run_are_counted(learner: Learner) -> None:
     learner.save("import time; time.sleep(9); return x + x")
     learner.terminal.wait_for("test_values of double, for 2 s")
     learner.terminal.wait_for("for 3 s")
+
+
+@pytest.mark.parametrize("columns", [80, 40, 200])
+def test_the_seconds_of_a_test_with_a_long_name_are_not_cut_off(columns: int) -> None:
+    view = View(polling=False)
+    view.doing = f"grading … 26/54, test_complex_step_{'of_many_' * 5}digits, for 12 s"
+    status = view.text(columns).splitlines()[-2]
+    assert status.endswith(", for 12 s") and len(status) <= columns
 
 
 def test_the_previous_day_and_a_day_without_a_bench(learner: Learner) -> None:

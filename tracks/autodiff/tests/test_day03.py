@@ -21,6 +21,7 @@ class Kept:
         self.f, self.arguments, self.copies = f, [], []
 
     def __call__(self, x):
+        assert hasattr(x, "dtype"), f"f is called with a {type(x).__name__}, not with an array"
         self.arguments.append(x)
         self.copies.append(x.copy())
         return self.f(x)
