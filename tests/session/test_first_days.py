@@ -146,6 +146,7 @@ def test_from_the_clone_to_day_three(upstream: Path, learner: Learner) -> None:
     learner.saves(1, stub.replace(first, "return (f(x + h) - f(x)"))
     assert "never closed" in learner.sees("after the save")
     learner.saves(1, stub)
+    learner.sees("after the save")  # else its verdict may be taken for the next one's
     learner.writes(1, every[0], wrong="This is the backward difference")
     said = learner.sees("after the save")
     assert f"✗ {every[0]}" in said
