@@ -74,16 +74,10 @@ def panels_of(bench: BenchResult) -> tuple[str, dict[str, list[CaseResult]]]:
     along = varying(cases)
     if along is None:
         return "", {}
-    others = [
-        name
-        for name in cases[0].case
-        if name != along
-        and not _follows(name, along, cases)
-        and len({case.case[name] for case in cases}) > 1
-    ]
+    others = [name for name in cases[0].case if name != along and not _told(name, along, cases)]
     panels: dict[str, list[CaseResult]] = {}
     for case in cases:
-        rest = ", ".join(f"{name}={case.case[name]}" for name in others)
+        rest = ", ".join(f"{name}={case.case.get(name)}" for name in others)
         panels.setdefault(rest, []).append(case)
     return along, {rest: members for rest, members in panels.items() if len(members) > 1}
 
@@ -151,11 +145,10 @@ def varying(cases: list[CaseResult]) -> str | None:
     return name if count > 1 else None
 
 
-def _follows(name: str, along: str, cases: list[CaseResult]) -> bool:
-    """Whether ``name`` varies, but has one value for each value of ``along``: no panel."""
-    pairs = {(case.case[along], case.case[name]) for case in cases}
-    varies = len({value for _, value in pairs}) > 1
-    return varies and len(pairs) == len({x for x, _ in pairs})
+def _told(name: str, along: str, cases: list[CaseResult]) -> bool:
+    """Whether ``along`` tells the value of ``name``: then it makes no panels."""
+    pairs = {(case.case[along], str(case.case.get(name))) for case in cases}
+    return len(pairs) == len({place for place, _ in pairs})
 
 
 def axis_of(bench: BenchResult, panel: list[CaseResult], day: DayBench) -> Axis:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.bench.contenders import REFERENCE, YOURS
-from harness.bench.plots import axis_of, contenders, varying
+from harness.bench.plots import axis_of, contenders, panels_of
 from harness.bench.results import BenchResult, CaseResult, DayBench
 from harness.bench.table import rate
 from harness.report.html import Html, tag
@@ -79,33 +79,12 @@ def plots_of(bench: BenchResult, day: DayBench) -> Html | None:
 
 
 def scaling(bench: BenchResult, day: DayBench) -> list[Html]:
-    """Speed (or time) over the size that varies; one panel for each value of the rest with which it
-    varies."""
-    cases = [case for case in bench.cases if any(f.counts for f in case.figures)]
-    along = varying(cases)
-    if along is None:
-        return []
-    others = [
-        name
-        for name in cases[0].case
-        if name != along
-        and not _told(name, along, cases)
-        and len({case.case.get(name) for case in cases}) > 1
-    ]
-    panels: dict[str, list[CaseResult]] = {}
-    for case in cases:
-        rest = ", ".join(f"{name}={case.case.get(name)}" for name in others)
-        panels.setdefault(rest, []).append(case)
+    """Speed (or time) over the size that varies, in as many drawings as have room."""
+    along, panels = panels_of(bench)
     return [
         _curves(bench, day, rest, sorted(members, key=lambda c: c.case[along]), along)
-        for rest, members in [p for p in panels.items() if len(p[1]) > 1][:MOST_PANELS]
+        for rest, members in list(panels.items())[:MOST_PANELS]
     ]
-
-
-def _told(name: str, along: str, cases: Sequence[CaseResult]) -> bool:
-    """Whether ``along`` tells the value of ``name``: then it makes no panels."""
-    pairs = {(case.case[along], str(case.case.get(name))) for case in cases}
-    return len(pairs) == len({place for place, _ in pairs})
 
 
 def _curves(

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from harness.bench.plots import _follows, axis_of, draw, panels_of, scaling, varying
+from harness.bench.plots import _told, axis_of, draw, panels_of, scaling, varying
 from harness.bench.record import in_readme, overview, record, table, write_pages
 from harness.bench.results import GoalResult, load, save
 from harness.bench.table import rate, show, time_text
@@ -137,9 +137,9 @@ def test_the_axis_is_what_grows_and_what_follows_it_gets_no_panels(made):
     times = made({"yours": 100})
     cases = [times.case({"rows": 2**20 // c, "columns": c}) for c in (64, 128, 256)]
     assert varying(cases) == "columns"
-    assert _follows("rows", "columns", cases)
+    assert _told("rows", "columns", cases)
     cases += [times.case({"rows": 7, "columns": c}) for c in (64, 128, 256)]
-    assert not _follows("rows", "columns", cases)
+    assert not _told("rows", "columns", cases)
     assert varying([times.case({"n": 5, "dtype": "float16"})]) is None
 
 
