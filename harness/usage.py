@@ -34,13 +34,13 @@ def use_environment() -> None:
             os.environ.pop(name, None)
 
 
-def made_capital(known: Collection[str]) -> None:
-    """Refuse a setting that make was given in small letters: ``day=7`` says nothing to anybody, and
-    what would run is the command without it."""
+def refuse_small_letters(known: Collection[str]) -> None:
+    """Refuse one of the ``known`` settings that make was given in small letters: ``day=7`` says
+    nothing to anybody, and what would run is the command without it."""
     _, _, given = os.environ.get("MAKEFLAGS", "").partition("-- ")
     given = re.sub(r"\\.", "_", given)  # a blank that belongs to a value
     for name in re.findall(r"(?<!\S)(\w+)=", given):
-        if name not in known and name.upper() in known:
+        if name != name.upper() and name.upper() in known:
             raise Usage(f"{name}= is not known: make's settings are capitals, {name.upper()}=.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from harness.cli.commands import Abort, App, Argument, Exit, Option
-from harness.usage import Usage, made_capital, need_day, use_environment
+from harness.usage import Usage, need_day, use_environment
 
 app = App("Grade, read and prove the days. `make help` lists the same commands for make.")
 
@@ -377,14 +377,6 @@ def test_all(
     raise Exit(run_all(workers, seed, junit))
 
 
-_SETTINGS = frozenset(
-    "AGAINST ARCH CHECK COMPARE DAY DAYS DEBUG DEVICE ENGINE EX FORCE FORMAT HOUSE IMPL JOBS JSON "
-    "JUNIT OPEN OUT PRIOR PROBLEMS QUICK SANITIZE SEED SEEDS SERVE SUBMISSIONS TO TRACK UNDO "
-    "UPSTREAM V VERSION WEIGHTS XRAY".split()
-)
-"""What `make help` and the README name."""
-
-
 def main() -> None:
     """Run the command line; a usage error is one message and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
@@ -392,7 +384,6 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and goes on
     use_environment()
     try:
-        made_capital(_SETTINGS)
         sys.exit(app(standalone_mode=False) or 0)
     except Usage as error:
         _stop(str(error), 2)

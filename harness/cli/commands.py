@@ -15,6 +15,8 @@ from typing import Any, get_args, get_type_hints
 import click
 from click.exceptions import Abort, Exit
 
+from harness.usage import refuse_small_letters
+
 __all__ = ["Abort", "App", "Argument", "Exit", "Option"]
 
 Function = Callable[..., None]
@@ -70,6 +72,10 @@ class App(click.Group):
 
 
 class _Command(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        refuse_small_letters({str(p.envvar) for p in self.params if p.envvar})
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """With a word about each argument, which click leaves out."""
         rows = [(p.metavar or "", p.said) for p in self.params if isinstance(p, _Argument)]
