@@ -85,14 +85,18 @@ def many_answers(error: BaseException, file: str) -> str:
     if not frames or frames[-1][0].f_code.co_filename != file:
         return ""
     statement = _statement(file, frames[-1][1])
-    if match := re.search(r"(?<![\w.])(max|min)\(", statement):
+    largest = re.search(r"(?<![\w.])(max|min)\(", statement)
+    asks = re.search(r"(?<![\w.])(if|while|and|or|not|assert)\b", statement)
+    if largest and asks:
+        return ""  # it may have been either
+    if largest:
         return (
-            f"`{match[1]}` compares whole values, and an array has many: numpy.{match[1]}imum goes "
-            "element by element."
+            f"`{largest[1]}` compares whole values, and an array has many: numpy.{largest[1]}imum "
+            "goes element by element."
         )
-    if match := re.search(r"(?<![\w.])(if|while|and|or|not|assert)\b", statement):
+    if asks:
         return (
-            f"`{match[1]}` wants one answer, and a comparison of arrays has one for each element: "
+            f"`{asks[1]}` wants one answer, and a comparison of arrays has one for each element: "
             "numpy.any and numpy.all make one of them, numpy.where takes them all."
         )
     return ""
