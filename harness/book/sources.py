@@ -153,8 +153,8 @@ def day_page(day: Day, track: Track, repository: str) -> str:
 
 def at_a_glance(day: Day, track: Track, repository: str) -> str:
     files = f"[exercise file](files/{day.name}.py) · [tests](files/{day.tests.name})"
-    if bench_of(day).exists():
-        files += f" · [bench](files/{bench_of(day).name})"
+    if day.bench.exists():
+        files += f" · [bench](files/{day.bench.name})"
     if records_of(day):
         files += " · [measured](#measured)"
     if repository:
@@ -253,10 +253,6 @@ def _recorded(root: Path, track: str) -> list[Report]:
     return recorded(root, track)
 
 
-def bench_of(day: Day) -> Path:
-    return day.folder / "benches" / f"bench_{day.name}.py"
-
-
 def _copy(day: Day, to: Path) -> None:
     folder = to / day.track
     pictures = [
@@ -266,7 +262,7 @@ def _copy(day: Day, to: Path) -> None:
     for name in ("files", "figures"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "files" / f"{day.name}.py").write_text(stub_of(day), encoding="utf-8")
-    for path in (day.tests, bench_of(day)):
+    for path in (day.tests, day.bench):
         if path.exists():
             shutil.copyfile(path, folder / "files" / path.name)
     for path in pictures:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.curriculum import (
     CurriculumError,
@@ -73,11 +71,10 @@ def time_limit(day: Day) -> float:
 
 def _found_no_memory(test: TestResult) -> bool:
     failure = test.failure
-    return failure is not None and _says_no_memory(vars(failure))
+    return failure is not None and _says_no_memory(f"{failure.message}\n{failure.detail}")
 
 
-def _says_no_memory(failure: Mapping[str, Any]) -> bool:
-    text = f"{failure['message']}\n{failure.get('detail')}"
+def _says_no_memory(text: str) -> bool:
     return any(words in text for words in NO_MEMORY)
 
 
@@ -193,7 +190,7 @@ def check_material(day: Day, launcher: Launcher, seed: int, device: str = "auto"
     for pause in (*CROWDED, 0.0):
         events: list[Event] = []
         attempt(request, launcher, events.append)
-        if not any(_says_no_memory(e.data["failure"]) for e in events if "failure" in e.data):
+        if not any(_says_no_memory(str(event.data.get("failure"))) for event in events):
             break
         time.sleep(pause)
     if any(e.kind == "device" and e.data["device"]["kind"] == "cuda" for e in events):
