@@ -62,8 +62,9 @@ def worked(new: Path) -> Path:
         attempt(store, 3, {"clamp": "wrong"}, ago=3600.0 * (hours + 30))
     store.award("triton", 1, "gold", "a card")
     benches = new / ".harness" / "bench"
-    runs = ((run, [d for d in run.days if d.day in (7, 13)]) for run in recorded(ROOT, "triton"))
-    run, run.days = next((run, days) for run, days in runs if len(days) == 2)
+    on_record = recorded(ROOT, "triton")
+    run = next(one for one in on_record if {7, 13} <= {day.day for day in one.days})
+    run.days = [day for day in run.days if day.day in (7, 13)]
     (seventh,) = (day for day in run.days if day.day == 7)
     seventh.files[YOURS] = f"tracks/triton/day07.py {EVIL}"
     for case in (case for bench in seventh.benches for case in bench.cases):
