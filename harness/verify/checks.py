@@ -24,10 +24,10 @@ from harness.verify.figures import check_figures
 
 DAY_SECONDS = 10.0
 TRAINING_SECONDS = 20.0
-"""CPU seconds that a day's tests may use; the second where a test declares more than 20 s."""
-AGAIN = 2
-"""How often tests that used more than that are run again: two processes on one core's two threads
-take each other's time, and it counts as theirs."""
+"""CPU seconds that a day's tests should take; the second where a test declares more than 20 s."""
+SLOW_MACHINE = 2.5
+"""So many times of that is a finding. Less may be the machine's doing: a slow core, or two processes
+on one core's two threads, takes up to twice as long as a fast and idle one; it is a note."""
 CROWDED = (5.0, 20.0, 60.0)
 """Seconds after which a test is tried again that found the GPU's memory taken: the other workers
 that share the card hold much of it for seconds at a time."""
@@ -48,13 +48,6 @@ def check_reference(day: Day, launcher: Launcher, seed: int, device: str = "auto
         later = {test.name: test for test in again.tests}
         for exercise in result.exercises:
             exercise.tests = [later.get(test.name, test) for test in exercise.tests]
-    limit = time_limit(day)
-    for _ in range(AGAIN):
-        if result.device.get("kind") != "cpu" or not limit < used_by(result) < 2 * limit:
-            break
-        again = _run(day, launcher, SOLUTION, seed, device)
-        if used_by(again) < used_by(result):  # what another one took is nobody's fault
-            result = again if again.passed else result
     return reference_findings(day, result)
 
 
@@ -64,7 +57,7 @@ def used_by(result: DayResult) -> float:
 
 
 def time_limit(day: Day) -> float:
-    """How many of them the day's tests may use."""
+    """How many of them the day's tests should use."""
     slow = re.search(r"seconds=([3-9]\d|\d{3,})", _text(day.tests))
     return TRAINING_SECONDS if slow else DAY_SECONDS
 
@@ -89,8 +82,11 @@ def reference_findings(day: Day, result: DayResult) -> list[str]:
         if exercise.status == "skipped":
             found.append(f"every test of {exercise.name} is skipped: nothing proves it here")
     used, limit = used_by(result), time_limit(day)
-    if result.device.get("kind") == "cpu" and used > limit:
-        found.append(f"the tests use {used:.1f} s of CPU time: at most {limit:.0f} s are allowed")
+    if result.device.get("kind") == "cpu" and used > SLOW_MACHINE * limit:
+        found.append(
+            f"the tests use {used:.1f} s of CPU time: {limit:.0f} s are due on an idle core, and "
+            f"{SLOW_MACHINE * limit:.0f} s are more than a slow machine explains"
+        )
     return found
 
 

@@ -122,6 +122,12 @@ def _print(day: Day, found: Found, costs: Costs) -> None:
             f"  note: its known bugs take more than {BUGS_SECONDS:.0f} s of one core: put the test "
             "that rejects them first, at a smaller size"
         )
+    limit = checks.time_limit(day)
+    if costs.get("reference", 0.0) > limit:
+        print(
+            f"  note: its tests take more than {limit:.0f} s of one core here; on an idle and fast "
+            "one they should not"
+        )
     for check, sentences in found.items():
         for sentence in sentences:
             first, *rest = sentence.splitlines()
