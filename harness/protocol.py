@@ -25,8 +25,9 @@ class Request:
     ``impl`` is whose answers: "learner", "solution", or a folder that holds dayNN.py files.
     ``prior`` is whose earlier days: "auto" (the same, or the reference where unfinished),
     "solution", or "same". ``exercise`` limits the run to one; ``tests`` to those names.
-    ``skip`` names tests not to run, ``first_failure`` stops at the first one that fails. Without
-    ``drawn`` no test runs whose inputs hypothesis draws: what it finds, it finds most of the time.
+    ``skip`` names tests not to run, ``first`` one that runs before the others; ``first_failure``
+    stops at the first one that fails. Without ``drawn`` no test runs whose inputs hypothesis draws:
+    what it finds, it finds most of the time.
     """
 
     track: str
@@ -38,6 +39,7 @@ class Request:
     device: str = "auto"
     tests: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    first: str = ""
     first_failure: bool = False
     drawn: bool = True
     known_bugs: bool = False

@@ -20,7 +20,7 @@ def run_all(workers: str, seed: str, junit: str) -> int:
     _say_what_is_left_alone()
     command = [sys.executable, "-m", "pytest", "tests", "-q", "--durations=8"]
     if count > 1:
-        command += ["-n", str(count), "--dist", "loadgroup"]
+        command += ["-n", str(count)]
     if junit:
         command += [f"--junitxml={junit}"]
     environment = {**os.environ, "SEED": seed or "0"}

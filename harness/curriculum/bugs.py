@@ -5,6 +5,7 @@ exercise = "softmax"
 find = "tl.max(row, axis=0)"        # stands exactly once in the code of the exercise's answers
 replace = "0.0"
 says = "What to tell someone who made this mistake, without giving the answer away."
+by = "test_softmax[8-8]"            # may be left out: the test that rejects it, where it comes late
 
 [[equivalent]]                      # an automatic mutant that changes nothing
 exercise = "softmax"
@@ -38,7 +39,8 @@ _SHORTEST_EXPLANATION = 20  # characters: below that it explains nothing
 @dataclass(frozen=True)
 class Bug:
     """One mistake: ``find`` in the exercise's answers becomes ``replace``. ``line`` is where the
-    file says so, ``number`` counts the bugs from 1."""
+    file says so, ``number`` counts the bugs from 1. ``by`` is a test that rejects it and is tried
+    first, or ""."""
 
     exercise: str
     find: str
@@ -46,6 +48,7 @@ class Bug:
     says: str
     line: int
     number: int
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def load_bugs(path: Path, solution_source: str) -> Bugs:
     exercises = _exercises(solution_source, path)
     bugs = [
         Bug(**fields, line=line, number=number)
-        for number, line, fields in _entries(tables, "bug", CHANGE, "says", text, path)
+        for number, line, fields in _entries(tables, "bug", CHANGE, "says", text, path, "by")
     ]
     equivalents = [
         Equivalent(**fields, line=line, number=number)
@@ -142,9 +145,15 @@ def _read_toml(text: str, path: Path) -> dict[str, Any]:
 
 
 def _entries(
-    tables: dict[str, Any], kind: str, what: tuple[str, ...], reason: str, text: str, path: Path
+    tables: dict[str, Any],
+    kind: str,
+    what: tuple[str, ...],
+    reason: str,
+    text: str,
+    path: Path,
+    optional: str = "",
 ) -> list[tuple[int, int, dict[str, str]]]:
-    """Number, line and fields of every ``[[kind]]``."""
+    """Number, line and fields of every ``[[kind]]``; one of them, ``optional``, may be missing."""
     heads = [
         number
         for number, line in enumerate(split_lines(text), 1)
@@ -154,17 +163,18 @@ def _entries(
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise CurriculumError(path, _line_of(text, kind), f"write [[{kind}]], a table each")
     wanted = ("exercise", *what, reason)
+    known = (*wanted, *filter(None, [optional]))
     entries = []
     for number, fields in enumerate(found, 1):
         line = heads[number - 1] if len(heads) == len(found) else 1
         for key in fields:
-            if key not in wanted:
-                message = f"{kind} {number}: unknown key {key!r} (known: {', '.join(wanted)})"
+            if key not in known:
+                message = f"{kind} {number}: unknown key {key!r} (known: {', '.join(known)})"
                 raise CurriculumError(path, line, message)
-        for key in wanted:
-            if key not in fields:
+        for key in known:
+            if key not in fields and key in wanted:
                 raise CurriculumError(path, line, f"{kind} {number}: {key!r} is missing")
-            if not isinstance(fields[key], str):
+            if not isinstance(fields.get(key, ""), str):
                 raise CurriculumError(path, line, f"{kind} {number}: {key!r} must be a text")
         if len(fields[reason].strip()) < _SHORTEST_EXPLANATION:
             message = (

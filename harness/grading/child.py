@@ -25,7 +25,9 @@ def grade(request: Request, descriptor: int, secret: bytes = b"") -> int:
     ``secret``: with which each line begins that tells of code that nobody has read.
     """
     _limit()
+    import _hypothesis_pytestplugin as drawing
     import pytest
+    import pytest_timeout
 
     from harness.curriculum import ROOT, Day
     from harness.grading import plugin
@@ -35,12 +37,13 @@ def grade(request: Request, descriptor: int, secret: bytes = b"") -> int:
     events = Events(descriptor, secret)
     test_file = request.test_file or str(Day(request.track, request.day).tests)
     arguments = [test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=no"]
-    arguments += [f"--hypothesis-seed={request.seed}", "-p", "_hypothesis_pytestplugin"]
+    arguments.append(f"--hypothesis-seed={request.seed}")
+    # By themselves, not by name: for each name pytest would read what every package offers it. The
+    # last because a test file elsewhere has no conftest.py.
+    plugins: list[object] = [_Session(request, events), drawing, pytest_timeout, plugin]
     if request.debug:  # the terminal is the learner's: pytest itself says nothing
         arguments += ["-s", "-q", "--no-summary", "-p", "no:warnings"]
-    else:
-        arguments += ["-p", "timeout"]
-    arguments += ["-p", "harness.grading.plugin"]  # a test file elsewhere has no conftest.py
+        plugins.remove(pytest_timeout)
     for plugin_name in UNUSED:
         arguments += ["-p", f"no:{plugin_name}"]
     if request.first_failure:
@@ -48,7 +51,7 @@ def grade(request: Request, descriptor: int, secret: bytes = b"") -> int:
     if request.passthrough:
         arguments += ["-v", "--tb=long"]
     try:
-        status = int(pytest.main(arguments, plugins=[_Session(request, events)]))
+        status = int(pytest.main(arguments, plugins=plugins))
     except SystemExit as stop:  # pytest lets one through that a file raises at its import
         message = f"called sys.exit({stop.code!r}) while it was imported"
         events.send(

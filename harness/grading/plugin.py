@@ -228,6 +228,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if drop:
         config.hook.pytest_deselected(items=drop)
         items[:] = keep
+    if grader.request is not None and grader.request.first:
+        first = grader.request.first
+        items.sort(key=lambda item: item.name != first)
     for graded in {item.stash[_DAY] for item in items if _DAY in item.stash}:
         module = sys.modules.get(f"tracks.{graded.day.track}.{graded.day.name}")
         if module is not None and finder.install().choice == graded.choice:

@@ -87,11 +87,14 @@ class Seal:
         return [name for name, module in modules if sys.modules.get(name) is not module]
 
     def _look(self, modules: list[tuple[str, ModuleType]]) -> Iterator[tuple[Key, Mark]]:
+        marks: dict[int, Mark] = {}  # most of them have a name in several modules
         for name, module in modules:
             constants = self.deep and name.startswith("harness.")
             for attribute, value in list(vars(module).items()):
                 if isinstance(value, (FunctionType, type)):
-                    yield (name, attribute), self._mark(value)
+                    if id(value) not in marks:
+                        marks[id(value)] = self._mark(value)
+                    yield (name, attribute), marks[id(value)]
                 elif constants and attribute.isupper() and isinstance(value, _CONSTANTS):
                     self._keep(value)
                     yield (name, attribute), (id(value), repr(value)[:_SHORT])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.curriculum import (
+    Bug,
     CurriculumError,
     Day,
     Track,
@@ -26,8 +27,8 @@ DAY_SECONDS = 10.0
 TRAINING_SECONDS = 20.0
 """CPU seconds that a day's tests should take; the second where a test declares more than 20 s."""
 SLOW_MACHINE = 2.5
-"""So many times of that is a finding. Less may be the machine's doing: a slow core, or two processes
-on one core's two threads, takes up to twice as long as a fast and idle one; it is a note."""
+"""So many times of that are a finding. Less may be the machine's doing and is a note: a slow core,
+or two processes on one core's two threads, takes up to twice as long as a fast and idle one."""
 CROWDED = (5.0, 20.0, 60.0)
 """Seconds after which a test is tried again that found the GPU's memory taken: the other workers
 that share the card hold much of it for seconds at a time."""
@@ -128,7 +129,7 @@ def check_bugs(
     for bug in bugs[:most]:
         with tempfile.TemporaryDirectory(prefix="bug-") as folder:
             write_source(Path(folder) / f"{day.name}.py", apply_bug(source, bug, day.solution))
-            results = _on_both(day, launcher, folder, seed, device, bug.exercise, gpu)
+            results = _on_both(day, launcher, folder, seed, device, bug, gpu)
         gpu = any(result.device.get("kind") == "cuda" for result in results) or gpu
         where = f"bug {bug.number} ({bug.exercise}, {day.bugs.name}:{bug.line})"
         problems = [result.problems[0] for result in results if result.problems]
@@ -141,11 +142,16 @@ def check_bugs(
                 f"{where} is rejected by no test on {tried}, those whose inputs are drawn left "
                 f"out: replaces {what!r}"
             )
+        elif bug.by and _place(results[-1]) != "the GPU" and not _has_test(results[-1], bug.by):
+            found.append(
+                f"{where} is said to be rejected by {bug.by!r}, but no test of {bug.exercise} is "
+                "called so"
+            )
     return found
 
 
 def _on_both(
-    day: Day, launcher: Launcher, folder: str, seed: int, device: str, exercise: str, gpu: bool
+    day: Day, launcher: Launcher, folder: str, seed: int, device: str, bug: Bug, gpu: bool
 ) -> list[DayResult]:
     """A wrong answer graded in one place and, unless a test rejects it there, in the other.
 
@@ -160,7 +166,7 @@ def _on_both(
         where, on = places.pop(0)
         result = _run(
             day, where, folder, seed, on,
-            prior=SOLUTION, exercise=exercise, first_failure=True, drawn=False,
+            prior=SOLUTION, exercise=bug.exercise, first=bug.by, first_failure=True, drawn=False,
         )  # fmt: skip
         results.append(result)
         if any(t.failure and t.failure.reason != "died" for t in result.tests):
@@ -168,6 +174,10 @@ def _on_both(
         if not gpu and len(results) == 1 and result.device.get("kind") == "cuda":
             places.append((launcher.on_cpu(), "cpu"))
     return results
+
+
+def _has_test(result: DayResult, name: str) -> bool:
+    return any(test.name == name for test in result.tests)
 
 
 def _place(result: DayResult) -> str:
@@ -233,10 +243,11 @@ def _run(
     first_failure: bool = False,
     drawn: bool = True,
     tests: tuple[str, ...] = (),
+    first: str = "",
 ) -> DayResult:
     request = Request(
         day.track, day.number, impl, prior, exercise, seed, device,
-        first_failure=first_failure, drawn=drawn, tests=tests,
+        first_failure=first_failure, drawn=drawn, tests=tests, first=first,
     )  # fmt: skip
     return run(request, launcher)
 

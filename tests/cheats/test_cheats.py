@@ -12,10 +12,7 @@ import pytest
 
 from tests.cheats.trial import GROUPS, TRACKS, Tried, gallery, left_over, name_of, try_all
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's"),
-    pytest.mark.xdist_group("cheats"),  # one of pytest's workers grades them all
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from harness.cli.test_all import WORKER_BYTES, _workers
+from harness.curriculum import ROOT
 from harness.usage import Usage
-from tests.conftest import gpu_of_worker, visible_gpus
+from tests.conftest import (
+    ONE_WORKER,
+    gpu_of_worker,
+    pytest_xdist_make_scheduler,
+    visible_gpus,
+)
 
 
 def test_workers_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +47,14 @@ def test_each_worker_has_its_own_gpu() -> None:
 def test_the_choice_keeps_to_what_the_session_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-abc")
     assert visible_gpus() == ["2", "GPU-abc"]
+
+
+def test_the_files_that_share_something_dear_have_one_worker() -> None:
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(loadscopereorder=True), getvalue=lambda name: ["popen", "popen"]
+    )
+    units = pytest_xdist_make_scheduler(config, None)
+    for file in ONE_WORKER:
+        assert (ROOT / file).is_file()
+        assert units._split_scope(f"{file}::test_a[::x]") == file
+    assert units._split_scope("tests/b.py::test_a[x]") == "tests/b.py::test_a[x]"

@@ -90,6 +90,7 @@ def test_the_same_text_outside_the_exercises_answers_is_no_second_place(path: Pa
     )
     text = f'[[bug]]\nexercise = "f"\nfind = "x + 1"\nreplace = "x + 2"\nsays = "{SAYS}"\n'
     (bug,) = load(path, text, source).bugs
+    assert bug.by == "" and load(path, text + 'by = "test"', source).bugs[0].by == "test"
     assert apply_bug(source, bug, path) == source.replace("b = x + 1", "b = x + 2")
 
 
@@ -103,6 +104,8 @@ def test_the_same_text_outside_the_exercises_answers_is_no_second_place(path: Pa
         (f'says = "{SAYS}"\n\n[[eq', "\n[[eq", 8, "bug 2: 'says' is missing"),
         ("because", "says", 20, "equivalent 1: unknown key 'says'"),
         ('find = "x = LIMIT"', "find = 3", 2, "'find' must be a text"),
+        ('find = "x = LIMIT"', 'by = 3\nfind = "x = LIMIT"', 2, "'by' must be a text"),
+        ("because", 'by = "test"\nbecause', 20, "equivalent 1: unknown key 'by'"),
         (f'says = "{SAYS}"\n\n[[bug', 'says = "Wrong."\n\n[[bug', 2, "explains too little"),
         ('because = "Says', 'because = "  " # "', 20, "explains too little"),
         ('exercise = "twice"', 'exercise = "thrice"', 20, "the day has no exercise 'thrice'"),

@@ -12,7 +12,6 @@ from tests.faults.gallery import FAULTS
 from tests.faults.trial import Survived, try_all
 from tests.support.record import THREATS, recorded
 
-pytestmark = pytest.mark.xdist_group("faults")  # one of pytest's workers grades them all
 QUICK = {name: fault for name, fault in FAULTS.items() if not fault.slow}
 """The others are stopped by a limit, whose seconds they take: tests/run/test_limits.py has such."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,25 @@ def add_one(folder: Path, launcher: Warm, old: str, new: str, **wanted: object) 
 def test_a_launcher_may_not_compute(tmp_path: Path, triton: Warm) -> None:
     (message,) = add_one(tmp_path, triton, ADD_ONE, f"    return x + 1\n{ADD_ONE}")
     assert "`add` is torch's own computation" in message
+
+
+def test_one_test_can_come_before_the_others(tmp_path: Path, triton: Warm) -> None:
+    day = Day("triton", 1)
+    source = day.solution.read_text(encoding="utf-8").replace(KERNEL, "    pass\n")
+    (tmp_path / day.file.name).write_text(source, encoding="utf-8")
+    request = Request(
+        day.track, day.number, str(tmp_path), exercise="add_one", device="cpu", first_failure=True
+    )
+
+    def rejecting(first: str) -> tuple[str, list[str]]:
+        tests = run(replace(request, first=first), triton).tests
+        (failed,) = (t.name for t in tests if t.failure)
+        return failed, [t.name for t in tests]
+
+    usual, names = rejecting("")
+    other = next(name for name in reversed(names) if name != usual)
+    assert rejecting(other)[0] == other
+    assert rejecting("test_of_old")[0] == usual
 
 
 def test_an_output_starts_as_nan(tmp_path: Path, triton: Warm) -> None:

@@ -183,6 +183,24 @@ def test_bugs_on_a_machine_without_a_gpu(day: Day, runs: Any) -> None:
     assert bugs(day) == []
 
 
+def test_the_test_that_rejects_a_bug_is_tried_first(day: Day, runs: Any) -> None:
+    day.bugs.write_text(BUGS + 'by = "test_b"\n')
+    asked = runs(result(FAILED), result(FAILED))
+    assert bugs(day) == []
+    assert [request.first for _, request in asked] == ["", "test_b"]
+    runs(result(FAILED), result(PASSED))
+    (found,) = bugs(day)
+    assert "is rejected by no test" in found
+    day.bugs.write_text(BUGS + 'by = "test_of_old"\n')
+    runs(result(FAILED), result(FAILED, kind="cuda"))
+    assert bugs(day) == []  # other sizes have other names there
+    runs(result(FAILED), result(FAILED))
+    assert bugs(day) == [
+        "bug 2 (double, day01.toml:8) is said to be rejected by 'test_of_old', but no test of "
+        "double is called so"
+    ]
+
+
 def test_only_so_many_bugs(day: Day, runs: Any) -> None:
     asked = runs(result(FAILED))
     assert checks.check_bugs(day, Launcher(), 5, "auto", most=1) == []  # type: ignore[arg-type]
