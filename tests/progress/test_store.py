@@ -47,7 +47,6 @@ def test_an_attempt_is_kept_whole(store: Store) -> None:
 @pytest.mark.parametrize(
     ("shown", "level"),
     [
-        (result("not started", "not started"), 0),
         (result("wrong", "not started"), 1),
         (result("passed", "passed"), 2),
         (result("passed", "passed", device="cuda"), 3),
@@ -56,6 +55,11 @@ def test_an_attempt_is_kept_whole(store: Store) -> None:
 def test_levels(store: Store, shown: DayResult, level: int) -> None:
     store.record(shown)
     assert store.levels() == {("triton", 1): level}
+
+
+def test_a_look_at_an_untouched_day_is_no_attempt(store: Store) -> None:
+    store.record(result("not started", "not started"))
+    assert store.attempts() == [] and store.levels() == {}
 
 
 def test_a_level_once_reached_stays(store: Store) -> None:
