@@ -33,7 +33,17 @@ def double(x):
 
 @pytest.mark.parametrize(
     ("name", "line"),
-    [("double", 16), ("doubled", 13), ("wait", 6), ("Twice", 9), ("self", 1), ("d", 1)],
+    [
+        ("double", 16),
+        ("doubled", 13),
+        ("wait", 6),
+        ("Twice", 9),
+        ("self", 1),
+        ("d", 1),
+        ("Twice.double", 10),
+        ("Twice.doubled", 9),
+        ("Once.double", 1),
+    ],
 )
 def test_the_line_of_a_definition(name: str, line: int) -> None:
     assert definition_line(TEXT, name) == line
@@ -70,6 +80,18 @@ def test_failures_are_placed(tmp_path: Path) -> None:
     assert [(p.file, p.line) for p in one.problems] == [
         (str(file), 1), ("", 0), ("elsewhere.py", 7),
     ]  # fmt: skip
+
+
+def test_it_points_at_the_function_that_holds_the_answer(tmp_path: Path) -> None:
+    """Day 24's Engine has one method to write."""
+    for day, exercise, line in ((24, "Engine", "    def run("), (24, "needed", "def needed(")):
+        stub = ROOT / "tracks" / "autodiff" / f"day{day}.py"
+        (tmp_path / stub.name).write_text(stub.read_text())
+        test = TestResult("t", exercise, "failed", failure=Failure("wrong", "no"))
+        one = DayResult("autodiff", day, "", "", 0, [ExerciseResult(exercise, "wrong", [test])])
+        locate(one, Request("autodiff", day, str(tmp_path)))
+        assert test.failure is not None
+        assert stub.read_text().splitlines()[test.failure.line - 1].startswith(line)
 
 
 def test_without_the_file_nothing_is_placed(tmp_path: Path) -> None:
