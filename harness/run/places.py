@@ -27,10 +27,10 @@ def locate(result: DayResult, request: Request) -> None:
         text = file.read_bytes().decode("utf-8", errors="replace")
     except OSError:
         return
-    answers = _answers(Day(request.track, request.day, ROOT))
+    names = answering(Day(request.track, request.day, ROOT))
     for test in result.tests:
         if test.failure is not None:
-            name = answers.get(test.exercise, test.exercise)
+            name = names.get(test.exercise, test.exercise)
             test.failure = _placed(test.failure, file, definition_line(text, name))
     result.problems[:] = [
         # a missing device, or the harness's own trouble, is nowhere in the file
@@ -39,7 +39,7 @@ def locate(result: DayResult, request: Request) -> None:
     ]
 
 
-def _answers(day: Day) -> dict[str, str]:
+def answering(day: Day) -> dict[str, str]:
     """Of each exercise whose answer is in a single function: that one's qualified name."""
     try:
         owners = {e.name: {answer.owner for answer in e.answers} for e in day.exercises}
