@@ -48,7 +48,8 @@ def broadcast_shape(*shapes: Sequence[int]) -> Shape:
     """The shape that tensors of these shapes are all read as.
 
     Aligned at their last axes; along each axis all lengths that are not 1 must agree, and that
-    length is the result's (1 if there is none). ValueError, naming the shapes, where they do not.
+    length is the result's (1 if there is none). → a tuple. ValueError, naming the shapes as tuples,
+    where they do not.
 
     >>> broadcast_shape((3, 1), (2, 1, 4)), broadcast_shape((1,), (0,)), broadcast_shape()
     ((2, 3, 4), (0,), ())
@@ -62,7 +63,9 @@ def unbroadcast(grad: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The gradient of an operand of ``shape`` that was read as ``grad.shape``: summed to ``shape``.
 
     Each element of the operand is due the sum of the gradients of all its readings. Where nothing
-    was repeated the result may be ``grad`` itself. The dtype stays.
+    was repeated the result may be ``grad`` itself. Floats keep their dtype; float16 is added up in
+    float32 and rounded once. Integers and bools, of which no gradient consists, have ``np.sum``'s
+    dtype once they are added up: int64 or uint64.
 
     >>> unbroadcast(np.ones((2, 3, 4)), (3, 1)).tolist()
     [[8.0], [8.0], [8.0]]
@@ -74,6 +77,8 @@ def unbroadcast(grad: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def result_dtype(*operands: Operand) -> np.dtype:
     """The dtype in which ``operands`` (tensors and Python numbers) are computed, as torch has it.
+
+    There is at least one operand.
 
     There are three kinds: bool < integer < float. And three ranks of operand: tensors with axes,
     0-d tensors, Python numbers.
@@ -147,11 +152,16 @@ def pair(what: str, a: Operand, b: Operand, floats: bool = False) -> Pair:
 def add(a: Operand, b: Operand) -> day16.Tensor:
     """a + b. Of every operation here and below:
 
-    - operands are Tensors or, one of them, Python's numbers; their shapes broadcast
-    - the result has ``broadcast_shape`` and ``result_dtype`` of the operands, and the op named
-    - its backward gives each operand a share of the operand's own shape
-    - shares belong to the values that the result was computed from. No operand is changed, and no
-      share is written into ``g``.
+    - operands are Tensors or, one of them, Python's numbers; their shapes broadcast. A number must
+      fit the result's dtype: 300 beside a uint8 tensor is numpy's OverflowError.
+    - the result has ``broadcast_shape`` and ``result_dtype`` of the operands, their class, and the
+      op named
+    - its backward gives each operand a share of the operand's own shape; the walk casts it to the
+      operand's dtype
+    - shares belong to the values that the result was computed from: an operand's ``data`` may be
+      replaced by another array before the backward. Writing into it in place is not covered,
+      except for the condition of ``where``.
+    - no operand is changed, and no share is written into ``g``
 
     op ``"add"``.
 
@@ -164,7 +174,9 @@ def add(a: Operand, b: Operand) -> day16.Tensor:
 
 
 def sub(a: Operand, b: Operand) -> day16.Tensor:
-    """a - b, op ``"sub"``. TypeError for two bools, as in torch and numpy.
+    """a - b, op ``"sub"``. TypeError for two bools, as in numpy.
+
+    Torch refuses a bool tensor beside anything; here one bool is 0 or 1.
 
     >>> sub(5, day16.Tensor([1, 2])).tolist()
     [4, 3]
@@ -188,7 +200,8 @@ def mul(a: Operand, b: Operand) -> day16.Tensor:
 def div(a: Operand, b: Operand) -> day16.Tensor:
     """a / b, the true quotient: integers and bools are divided as float32. op ``"div"``.
 
-    x / 0 is inf, -inf or nan as in IEEE arithmetic, without a warning.
+    x / 0 is inf, -inf or nan as in IEEE arithmetic, without a warning. The shares hold where b² is
+    no float32 any more: for a = b = 1e25 that of b is -1e-25 · g.
 
     >>> div(day16.Tensor([1, 2]), 4).tolist()
     [0.25, 0.5]
@@ -199,12 +212,15 @@ def div(a: Operand, b: Operand) -> day16.Tensor:
 
 
 def pow(a: Operand, b: Operand) -> day16.Tensor:
-    """a ** b, op ``"pow"``. ValueError for integers raised to a negative power.
+    """a ** b, op ``"pow"``. ValueError for an integer raised to a negative power.
 
-    nan and inf come as numpy has them, without a warning: (-8) ** 0.5 is nan. Where a formula has
-    no value, the limit that torch takes holds:
+    Powers of integers are exact as long as they fit the dtype. A result without elements raises
+    nothing. Of two bools nothing is promised: numpy makes int8 of them, torch refuses two bool
+    tensors. nan and inf come as numpy has them, without a warning: (-8) ** 0.5 is nan.
 
-    - with respect to a: b · a ** (b - 1), and 0 where b is 0, also for a = 0
+    Where a formula has no value, the limit that torch takes holds:
+
+    - with respect to a: b · a ** (b - 1), and 0 where b is 0, whatever a is: 0 or nan as well
     - with respect to b: a ** b · log a, and 0 where a is 0 and b ≥ 0
 
     >>> pow(day16.Tensor([2.0, 3.0]), 2).tolist()
@@ -219,7 +235,8 @@ def where(condition: day16.Tensor, a: Operand, b: Operand) -> day16.Tensor:
     """a where ``condition`` (a bool Tensor) is True, b elsewhere; all three broadcast.
 
     Only what was taken gets a gradient: an inf or nan in the other operand reaches nothing. The
-    condition gets none. TypeError if it is no bool Tensor. op ``"where"``.
+    condition gets none, and may be overwritten before the backward. TypeError if it is no bool
+    Tensor; ValueError, naming ``where`` and the shapes, if they do not broadcast. op ``"where"``.
 
     >>> where(day16.Tensor([True, False]), day16.Tensor([1.0, 2.0]), 0).tolist()
     [1.0, 0.0]
@@ -239,16 +256,17 @@ def maximum(a: Operand, b: Operand) -> day16.Tensor:
     [1.0, 0.0]
     """
     # TODO: like add.
-    # HINT: three cases an element: a larger, b larger, a tie.
+    # HINT: four cases an element: a larger, b larger, a tie, a nan.
     raise NotImplementedError("maximum")
 
 
 def clamp(x: day16.Tensor, low: float | None = None, high: float | None = None) -> day16.Tensor:
     """x, but ``low`` where it is lower and ``high`` where it is higher (None: no bound there).
 
-    Bounds are Python numbers. If low > high, the result is high throughout. nan stays nan. The
-    gradient passes where low ≤ x ≤ high, the borders included, and is 0 elsewhere. ValueError if
-    both bounds are None. The dtype is ``result_dtype`` of x and the bounds. op ``"clamp"``.
+    The dtype is ``result_dtype`` of x and the bounds. Bounds are Python numbers that fit it, and
+    are rounded to it: beside float32, 0.7 is float32's 0.7. If low > high, the result is high
+    throughout. nan stays nan. The gradient passes where low ≤ x ≤ high, the borders included, and
+    is 0 elsewhere. ValueError if both bounds are None. op ``"clamp"``.
 
     >>> clamp(day16.Tensor([-1.0, 0.5, 3.0]), 0, 1).tolist()
     [0.0, 0.5, 1.0]

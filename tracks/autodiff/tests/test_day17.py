@@ -15,8 +15,8 @@ from harness.testing import close, exercise
 from tracks.autodiff import day17 as day
 
 TORCH = {
-    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow,
-    "maximum": torch.maximum,
+    "add": torch.add, "sub": operator.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow,
+    "maximum": lambda a, b: torch.maximum(torch.as_tensor(a), torch.as_tensor(b)),
 }  # fmt: skip
 SHAPES = [
     ((), ()), ((3,), (3,)), ((3,), ()), ((), (2, 3)), ((3, 1), (4,)), ((2, 1, 4), (3, 1)),
@@ -61,22 +61,40 @@ def check_broadcast_shape(*shapes):
         with pytest.raises(ValueError) as refusal:
             found = day.broadcast_shape(*shapes)
             pytest.fail(f"{shapes} gave {found}: a ValueError was due")
-        different = {n for shape in shapes for n in shape} - {1}
-        named = [n for n in different if str(n) in str(refusal.value)]
-        assert len(named) >= 2, f"which shapes? {refusal.value}"
+        assert names_the_trouble(str(refusal.value), *shapes), (
+            f"{shapes} do not go together; the message does not name them as tuples: "
+            f"{str(refusal.value)!r}"
+        )
     else:
         found = day.broadcast_shape(*shapes)
         assert tuple(found) == wanted, f"{shapes} give {wanted}, not {found}"
+        assert isinstance(found, tuple), f"{shapes} gave {found}, a {type(found).__name__}"
+
+
+def names_the_trouble(message, *shapes):
+    """Whether shapes that do not go together are among those that the message names."""
+    try:
+        np.broadcast_shapes(*(shape for shape in shapes if str(shape) in message))
+    except ValueError:
+        return True
+    return False
 
 
 @exercise("broadcast_shape")
 def test_broadcast_shape():
+    check_broadcast_shape((0, 2))
     for shapes in SHAPES:
         check_broadcast_shape(*shapes)
     check_broadcast_shape()
     check_broadcast_shape((2, 1), (3,), (4, 1, 1))
-    for shapes in [((2,), (3,)), ((2, 3), (2,)), ((0,), (2,)), ((3, 1), (0,), (2, 1))]:
-        check_broadcast_shape(*shapes)
+
+
+@exercise("broadcast_shape")
+@pytest.mark.parametrize(
+    "shapes", [((2,), (3,)), ((2, 3), (2,)), ((0,), (2,)), ((3, 1), (0,), (2, 1))], ids=str
+)
+def test_shapes_that_do_not_broadcast(shapes):
+    check_broadcast_shape(*shapes)
 
 
 @exercise("broadcast_shape")
@@ -127,6 +145,16 @@ def test_unbroadcast_keeps_the_dtype():
             assert found.dtype == kind, f"{kind.__name__} became {found.dtype} for {shape}"
 
 
+@exercise("unbroadcast")
+def test_unbroadcast_adds_more_than_float16_can():
+    found = day.unbroadcast(np.ones((8192, 4), np.float16), (4,))
+    assert found.dtype == np.float16, f"float16 became {found.dtype}"
+    assert found.tolist() == [8192.0] * 4, (
+        f"8192 ones of float16 came to {found[0]}: float16 has no 2049, so what is added up in it "
+        "stops growing"
+    )
+
+
 # -- dtypes ------------------------------------------------------------------------------------
 
 KINDS = ["bool", "uint8", "int32", "int64", "float16", "float32", "float64"]
@@ -163,6 +191,12 @@ def test_result_dtype_of_numbers_and_of_three():
     assert day.result_dtype(ints, zero_d, True) == np.float64, "a float64 of no axes and int64"
     assert day.result_dtype(ints, 2.5, zero_d) == np.float64, "a 0-d tensor ranks above a number"
     assert day.result_dtype(day.Tensor([True]), 3, 2.5) == np.float32, "a bool and two numbers"
+    for order in itertools.permutations((half, day.Tensor(1), 2.5)):
+        found = day.result_dtype(*order)
+        assert found == np.float16, (
+            f"a float16 tensor with axes, an int64 one without and 2.5 gave {found}: the float16 "
+            "ranks highest, and no other kind is higher"
+        )
 
 
 # -- arithmetic --------------------------------------------------------------------------------
@@ -226,19 +260,22 @@ def refuses(name, rng):
         found = f(day.Tensor(rng.normal(2, 3)), day.Tensor(rng.normal(4)))
         pytest.fail(f"{name} of (2, 3) and (4,) gave {found.shape}: a ValueError was due")
     message = str(refusal.value)
-    assert name in message and "(2, 3)" in message and "(4,)" in message, f"which? {message}"
+    assert name in message and "(2, 3)" in message and "(4,)" in message, (
+        f"{name} of (2, 3) and (4,): not all of {name}, (2, 3) and (4,) are in the message "
+        f"{message!r}"
+    )
     for other in ("2", None, 2j, rng.normal(2, 3), [1.0]):
         with pytest.raises(TypeError):
             f(day.Tensor(rng.normal(2, 3)), other)
             pytest.fail(f"{name} of a tensor and a {type(other).__name__} went through")
 
 
-def with_numbers(name, rng, reflected):
+def with_numbers(name, rng, reflected, numbers=(2, 0.5, True)):
     """A Python number on either side, and each dtype."""
     f, wanted = getattr(day, name), TORCH[name]
     for kind in ("float16", "float32", "float64", "int64"):
         array = (np.abs(rng.normal(3)) * 3 + 1).astype(kind)
-        for number in (2, 0.5, True):
+        for number in numbers:
             for order in ((array, number), (number, array))[: 1 + reflected]:
                 mine = [day.Tensor(v) if isinstance(v, np.ndarray) else v for v in order]
                 theirs = [torch.tensor(v) if isinstance(v, np.ndarray) else v for v in order]
@@ -268,6 +305,28 @@ def keeps_its_values(name, rng):
     alone.backward(g)
     close(one.grad.data, a.grad.data, terms=4, scale=16.0, name=f"{name}: gradient of a alone")
     assert not f(one.detach(), b.detach()).requires_grad
+    of_its_class(name, lambda kind: f(kind(arrays[0]), kind(arrays[1])))
+    of_its_class(name, lambda kind: f(2, kind(arrays[1])))
+    late = [day.Tensor(x, requires_grad=True) for x in arrays]
+    result = f(*late)
+    for tensor, other in zip(late, reversed(arrays), strict=True):
+        tensor.data = np.array(other)
+    result.backward(g)
+    for which, found, right in zip("ab", late, (a, b), strict=True):
+        close(found.grad.data, right.grad.data, terms=4, scale=16.0,
+              name=f"{name}: gradient of {which}, after both `data` were replaced")  # fmt: skip
+
+
+def of_its_class(name, call):
+    """``call(kind)`` on tensors of the class ``kind`` gives one of that class."""
+
+    class Mine(day.Tensor):
+        __slots__ = ()
+
+    found = type(call(Mine))
+    assert found is Mine, (
+        f"{name} of tensors of a class of their own gave a {found.__name__} of {found.__module__}"
+    )
 
 
 def used_twice(name, rng):
@@ -293,6 +352,7 @@ def test_add_in_general(rng):
 @exercise("sub")
 def test_sub_in_general(rng):
     refuses("sub", rng)
+    with_numbers("sub", rng, reflected=True, numbers=(2, 0.5))  # torch subtracts no bools
     keeps_its_values("sub", rng)
     used_twice("sub", rng)
     assert day.sub(5, day.Tensor([1, 2])).tolist() == [4, 3]
@@ -347,6 +407,16 @@ def test_division_by_zero_is_ieee():
         same(b.grad.data, twins[1].grad.numpy(), f"g = {g}, gradient of b in a / 0")
 
 
+@exercise("div")
+def test_division_by_what_has_no_square():
+    a, b = (day.Tensor(np.float32([1e25, -3e25]), requires_grad=True) for _ in range(2))
+    with np.errstate(all="ignore"):
+        day.div(a, b).backward(np.ones(2, np.float32))
+    wanted = 1 / np.float64(b.data)
+    close(a.grad.data, wanted, dtype="float32", name="1 / b, where b² is no float32")
+    close(b.grad.data, -wanted, dtype="float32", name="-a / b², where b² is no float32")
+
+
 @contextmanager
 def without_a_warning():
     with warnings.catch_warnings(record=True) as seen:
@@ -375,8 +445,8 @@ def test_pow_in_general(rng):
 
 @exercise("pow")
 def test_powers_at_the_border():
-    bases = np.array([0.0, 0.0, 0.0, 0.0, -2.0, -2.0, -8.0, 2.0, 1.0, 0.0])
-    exponents = np.array([0.0, 1.0, 2.0, -1.0, 2.0, 3.0, 0.5, 0.0, 5.0, 0.5])
+    bases = np.array([0.0, 0.0, 0.0, 0.0, -2.0, -2.0, -8.0, 2.0, 1.0, 0.0, np.nan])
+    exponents = np.array([0.0, 1.0, 2.0, -1.0, 2.0, 3.0, 0.5, 0.0, 5.0, 0.5, 0.0])
     for only, g in itertools.product(("both", "the base", "the exponent"), (1.0, 0.0)):
         a = day.Tensor(bases, requires_grad=only != "the exponent")
         b = day.Tensor(exponents, requires_grad=only != "the base")
@@ -407,6 +477,8 @@ def test_integers_have_no_negative_powers():
     found = day.pow(day.Tensor([2, 3]), day.Tensor([0, 1])).tolist()
     assert found == [1, 3], f"integers 2 and 3 to the powers 0 and 1 are {found}"
     assert day.pow(day.Tensor([2, 4]), -1.0).tolist() == [0.5, 0.25]
+    found = day.pow(day.Tensor([3]), 39).item()
+    assert found == 3**39, f"3 ** 39 is {3**39} and fits int64: {found} came out, as in a float"
     for exponent in (-1, day.Tensor([1, -2])):
         with pytest.raises(ValueError):
             found = day.pow(day.Tensor([2, 3]), exponent)
@@ -419,6 +491,7 @@ def test_integers_have_no_negative_powers():
 @exercise("maximum")
 def test_maximum_of_ties_and_nan(rng):
     refuses("maximum", rng)
+    with_numbers("maximum", rng, reflected=True)
     keeps_its_values("maximum", rng)
     x = np.array([1.0, 2.0, 3.0, np.nan, 1.0, np.inf, -0.0])
     y = np.array([1.0, 3.0, 2.0, 1.0, np.nan, np.inf, 0.0])
@@ -454,6 +527,21 @@ def test_where(c, a, b, rng):
         rng.normal(*b),
     )
     assert result.op == "where"
+    of_its_class("where", lambda kind: day.where(kind(np.ones(2, bool)), kind(rng.normal(2)), 0))
+
+
+@exercise("where")
+def test_where_has_torchs_dtypes():
+    condition = np.array([True, False])
+    every = list(operands_of(day.Tensor, torch.tensor))
+    for one, other in itertools.product(every, repeat=2):
+        if not isinstance(one[2], torch.Tensor) and not isinstance(other[2], torch.Tensor):
+            continue
+        found = day.where(day.Tensor(condition), one[1], other[1])
+        right = torch.where(torch.tensor(condition), one[2], other[2])
+        what, kind = f"where of {one[0]} and {other[0]}", str(right.dtype).removeprefix("torch.")
+        assert str(found.dtype) == kind, f"{what}: {found.dtype} came out, torch makes {kind}"
+        assert found.tolist() == right.tolist(), f"{what}: {found.tolist()}, not {right.tolist()}"
 
 
 @exercise("where")
@@ -464,11 +552,28 @@ def test_where_lets_nothing_through_from_the_other_side(rng):
     c = day.Tensor(condition)
     result = day.where(c, a, b)
     assert result.tolist() == [1.0, 3.0, 2.0]
-    c.data[:] = True  # what happens to the condition later does not matter
     result.backward([np.inf, np.nan, 1.0])
     same(a.grad.data, np.array([np.inf, 0.0, 1.0]), "gradient of a")
     same(b.grad.data, np.array([0.0, np.nan, 0.0]), "gradient of b")
     assert c.grad is None
+
+
+@exercise("where")
+def test_the_condition_may_be_overwritten_before_the_backward():
+    for change in ("overwritten", "replaced"):
+        a, b = (day.Tensor([1.0, 2.0, 3.0], requires_grad=True) for _ in range(2))
+        c = day.Tensor([True, False, True])
+        result = day.where(c, a, b)
+        if change == "overwritten":
+            c.data[:] = [False, True, True]
+        else:
+            c.data = np.array([False, True, True])
+        result.backward([1.0, 2.0, 3.0])
+        found = [a.grad.tolist(), b.grad.tolist()]
+        assert found == [[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]], (
+            f"the condition of where was [True, False, True], and {change} by [False, True, True] "
+            f"before the backward; of the gradient [1, 2, 3] a and b got {found}"
+        )
 
 
 @exercise("where")
@@ -477,12 +582,23 @@ def test_where_refuses(rng):
     for condition in (day.Tensor([1, 0, 1]), x, np.array([True, False, True]), True):
         with pytest.raises(TypeError):
             day.where(condition, x, x)
-            pytest.fail(f"a condition that is {type(condition).__name__}, no bool tensor")
-    for c, a, b in [((2,), (3,), (3,)), ((3,), (2,), (3,)), ((4,), (2, 1), (3,))]:
+            kind = getattr(condition, "dtype", "")
+            pytest.fail(
+                f"a condition that is a {type(condition).__name__} {kind} and no bool tensor went "
+                "through: a TypeError was due"
+            )
+    for c, a, b, both in [
+        ((2,), (3,), (3,), (3,)), ((3,), (2,), (3,), ()), ((4,), (2, 1), (3,), (2, 3)),
+    ]:  # fmt: skip
         with pytest.raises(ValueError) as refusal:
             day.where(day.Tensor(np.ones(c, bool)), day.Tensor(np.ones(a)), day.Tensor(np.ones(b)))
             pytest.fail(f"where of {c}, {a} and {b} went through: a ValueError was due")
-        assert "where" in str(refusal.value), f"which operation? {refusal.value}"
+        message = str(refusal.value)
+        assert "where" in message, f"which operation? {message!r}"
+        assert names_the_trouble(message, c, a, b, both), (
+            f"where of {c}, {a} and {b}: the message does not name the shapes that do not go "
+            f"together: {message!r}"
+        )
 
 
 @exercise("clamp")
@@ -496,6 +612,7 @@ def test_clamp(bounds, rng):
         lambda shape: rng.normal(*shape), x,
     )  # fmt: skip
     assert result.op == "clamp"
+    of_its_class("clamp", lambda kind: day.clamp(kind(x), *bounds))
     for kind in ("float32", "float16", "int64"):
         mine = day.clamp(day.Tensor(x.astype(kind)), *bounds)
         theirs = torch.clamp(torch.tensor(x.astype(kind)), *bounds)
@@ -509,7 +626,33 @@ def test_clamp_of_nan_and_inf():
     result = day.clamp(x, -1, 1)
     same(result.data, np.array([np.nan, 1.0, -1.0]), "clamped nan, inf and -inf")
     result.backward(np.ones(3))
-    close(x.grad.data, np.zeros(3, np.float32), name="gradient of what lies outside")
+    close(x.grad.data, np.zeros(3, np.float32), name="gradient of nan, inf and -inf")
+
+
+@exercise("clamp")
+def test_a_bound_is_of_the_tensors_dtype():
+    for bounds, kind in itertools.product([(0.7, None), (None, 0.7), (0.7, 0.7)],
+                                          ("float16", "float32", "float64")):  # fmt: skip
+        x = day.Tensor([0.7], requires_grad=True, dtype=kind)
+        day.clamp(x, *bounds).backward(np.ones(1))
+        found = x.grad.item()
+        assert found == 1.0, (
+            f"the gradient of {kind}'s 0.7, clamped to {bounds}, is {found}: it stands exactly on "
+            f"the border, since the bound too is {kind}'s 0.7"
+        )
+
+
+@exercise("clamp")
+def test_clamp_goes_by_the_values_that_were_there():
+    x = day.Tensor([0.5, 2.0], requires_grad=True)
+    result = day.clamp(x, 0, 1)
+    x.data = np.array([2.0, 0.5], np.float32)
+    result.backward([1.0, 1.0])
+    found = x.grad.tolist()
+    assert found == [1.0, 0.0], (
+        f"x was [0.5, 2] when it was clamped to (0, 1), and another array, [2, 0.5], before the "
+        f"backward; its gradient is {found}"
+    )
 
 
 @exercise("clamp")
