@@ -409,18 +409,21 @@ def _bf16_part(data: Array) -> Array:
 
 
 def _split_dot(left: Array, right: Array, part: Callable[[Array], Array], parts: int) -> Array:
-    """Each operand as a sum of short parts; the products of the smallest parts are left out."""
+    """Each operand as a sum of short parts; the products of the smallest parts are left out.
+
+    What is not finite has parts of nan. The compiler (its pass F32DotTC) makes 0 of each nan before
+    it adds the product of the largest parts, which then says alone what is inf or nan.
+    """
     lefts, rights = [], []
     for _ in range(parts):
         lefts.append(part(left))
         rights.append(part(right))
         left, right = left - lefts[-1], right - rights[-1]
-    total = None
-    for order in range(parts - 1, -1, -1):
+    total = np.zeros((*left.shape[:-1], right.shape[-1]), left.dtype)
+    for order in range(parts - 1, 0, -1):
         for i in range(order + 1):
-            product = lefts[i] @ rights[order - i]
-            total = product if total is None else total + product
-    return np.asarray(total)
+            total = total + lefts[i] @ rights[order - i]
+    return np.asarray(np.where(np.isnan(total), 0, total) + lefts[0] @ rights[0])
 
 
 def _lanes(bad: Array) -> str:

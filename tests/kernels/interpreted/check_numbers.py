@@ -219,6 +219,16 @@ def test_dot(dtype: torch.dtype, precision: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("precision", ["tf32", "tf32x3", "bf16x3", "bf16x6", "ieee"])
+def test_dot_of_what_is_not_finite(precision: str) -> None:
+    """The parts that a number is split into are nan beside infinity, and leave no trace."""
+    a = torch.eye(32)
+    a[0, 0], a[1, 1], a[2, 2] = float("inf"), float("-inf"), float("nan")
+    actual = run(kernels.dot, a, torch.ones(32, 32), out=torch.float32, size=1024,
+                 PRECISION=precision).reshape(32, 32)  # fmt: skip
+    torch.testing.assert_close(actual, a @ torch.ones(32, 32), equal_nan=True)
+
+
 def test_tf32_cuts_the_low_bits_off() -> None:
     a = torch.eye(32) * (1 + 2.0**-10 + 2.0**-11 + 2.0**-12)
     actual = run(kernels.dot, a, torch.eye(32), out=torch.float32, size=1024, PRECISION="tf32")
