@@ -93,7 +93,7 @@ def sinusoidal(positions: torch.Tensor, dim: int, base: float = 10_000.0) -> tor
     Sine and cosine of one frequency are neighbours. The angles are computed in float64 and the
     result is rounded once, so that position 1,000,000 comes out as exactly as position 1. It lies
     on the device of ``positions``, which are whole numbers. A dim that is odd or below 2 is a
-    ValueError.
+    ValueError. Runs under torch.compile(fullgraph=True).
 
     >>> sinusoidal(torch.tensor([0, 1]), 4)
     tensor([[0.0000, 1.0000, 0.0000, 1.0000],
@@ -127,6 +127,8 @@ class LearnedPositions(nn.Module):
       neither form (names both shapes); without positions, a length beyond max_length (names
       both). A position outside the table, a negative one too, is an IndexError, as Embedding has
       it.
+
+    Positions that are not given lie on the device of x. Runs under torch.compile(fullgraph=True).
 
     >>> layer = LearnedPositions(max_length=8, dim=4)
     >>> x = torch.zeros(2, 3, 4)
@@ -188,12 +190,14 @@ def relative_bias(
 
     ``table`` (buckets, heads) holds the numbers; the result (heads, queries, keys) is a float mask
     for attention, of the table's dtype and on its device. Gradients add up in the table. A long
-    text takes no more operators than a short one: no loop over queries, keys or heads.
+    text takes no more operators than a short one, and many heads no more than a few: no loop over
+    queries, keys or heads. Runs under torch.compile(fullgraph=True).
 
     With d = ``relative_positions``:
 
     - bidirectional: the first half of the buckets is for keys at or before the query (d <= 0),
-      the second half for keys after it; half = buckets // 2, and n = |d|.
+      the second half for keys after it; half = buckets // 2, and n = |d|. The second half starts
+      at bucket ``half``, so that an odd last bucket is not used.
     - else all buckets are for the past: half = buckets, and n = -d, or 0 for keys ahead, which a
       causal mask hides anyway.
 
@@ -204,7 +208,8 @@ def relative_bias(
       half - 1. So distances from max_distance on share the last bucket.
 
     exact is at least 1 and max_distance is greater. Where the number whose floor is taken is whole
-    but for its rounding, either of the two buckets will do; at n = exact it is a plain 0.
+    but for its rounding, either of the two buckets will do; at n = exact it is a plain 0. The
+    buckets do not depend on the table's dtype: bfloat16 would put distance 90 into the wrong one.
 
     >>> numbers = torch.arange(8.0)[:, None]  # 8 buckets, one head: shows who is in which
     >>> relative_bias(numbers, 1, 9, bidirectional=False, max_distance=20).int().tolist()
@@ -237,7 +242,8 @@ def alibi_slopes(heads: int, device: torch.device | str | None = None) -> torch.
     authors' code has it: with n the largest power of two below ``heads``, first the n slopes of n
     heads, then the 1st, 3rd, 5th, ... of those of 2n heads, until there are enough.
 
-    ``heads`` below 1 is a ValueError that names it.
+    ``heads`` below 1 is a ValueError that names it. ``alibi_bias`` runs under
+    torch.compile(fullgraph=True), so no number may be read out of a tensor (tolist, item) here.
 
     >>> alibi_slopes(2).tolist(), alibi_slopes(3).tolist()
     ([0.0625, 0.00390625], [0.0625, 0.00390625, 0.25])
@@ -252,7 +258,7 @@ def alibi_slopes(heads: int, device: torch.device | str | None = None) -> torch.
     n = 2 ** (heads.bit_length() - 1)
     slopes = [2 ** (-8 * j / n) for j in range(1, n + 1)]
     slopes += [2 ** (-4 * j / n) for j in range(1, 2 * (heads - n), 2)]
-    return torch.tensor(slopes, device=device)
+    return torch.tensor(slopes, dtype=torch.float32, device=device)
     ### END SOLUTION
 
 
@@ -288,10 +294,10 @@ def rope(
         attention_factor: as ``rope_scale`` returns it
 
     Returns the shape and dtype of x. Angles, cosines and sines are computed in float64, from the
-    positions on; the rotation is computed in float64 for float64 and in float32 for everything
-    shorter, and rounded once. Raises ValueError naming d when it is odd, and both shapes when
-    ``frequencies`` is not (d / 2,) or ``positions`` fit x in neither form. Runs under
-    torch.compile(fullgraph=True).
+    positions on; the rotation, attention factor included, is computed in float64 for float64 and
+    in float32 or float64 for everything shorter, and rounded once. Raises ValueError naming d
+    when it is odd, and both shapes when ``frequencies`` is not (d / 2,) or ``positions`` fit x in
+    neither form. Runs under torch.compile(fullgraph=True).
 
     >>> x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     >>> rope(x, torch.tensor([1]), torch.tensor([math.pi / 2, 0.0])).round()
@@ -353,7 +359,7 @@ def rope_scale(
 
     - "linear" (Chen et al. 2023): f / s, as if the positions were squeezed.
     - "ntk": the frequencies of the base ``base`` · s^(dim / (dim - 2)). The first frequency stays
-      as it is, the last one is divided by s.
+      as it is, the last one is divided by s. Here ``dim`` is at least 4.
     - "dynamic": as "ntk", with s · L / trained - (s - 1) in place of s, where L is the larger of
       ``length`` (how long the text is by now) and ``trained``.
     - "llama3": a pair makes r = trained · f / 2π turns within the trained length. Those with
@@ -363,12 +369,14 @@ def rope_scale(
     - "yarn" (Peng et al. 2023): the same mixture, but keep falls from 1 to 0 linearly in the
       number i of the pair, from i = low to i = high. The pair that makes r turns has the number
       i(r) = dim · ln(trained / 2πr) / (2 ln base); low = max(⌊i(fast)⌋, 0) and
-      high = min(⌈i(slow)⌉, dim - 1). Here too the rounding is that of the authors' code. (low is
-      less than high for whatever you will be given.)
+      high = min(⌈i(slow)⌉, dim - 1). The bound is dim - 1, not dim / 2 - 1, and the rounding is
+      as it is: so the authors' code has it. (low is less than high for whatever you will be
+      given.)
 
     ``length`` is for "dynamic" only, ``slow`` and ``fast`` for "llama3" and "yarn". The attention
-    factor is 0.1 · ln s + 1 for "yarn" and 1 for all others. Frequencies are float64, on
-    ``device``. Another kind, or a factor below 1, is a ValueError that names it.
+    factor, a Python number, is 0.1 · ln s + 1 for "yarn" and 1 for all others. Frequencies are
+    float64, on ``device``. Another kind ("YaRN" is one: capitals count) is a ValueError that names
+    it, whatever the factor. So is a factor below 1.
 
     >>> rope_scale(4, "linear", 2.0)
     ScaledRope(frequencies=tensor([0.5000, 0.0050], dtype=torch.float64), attention_factor=1.0)
@@ -411,7 +419,7 @@ def test_frequencies() -> None:
     assert rope_frequencies(4).tolist() == [1.0, 0.01]
 
 
-def test_position_zero_is_sines_of_zero() -> None:
+def test_position_zero() -> None:
     assert sinusoidal(torch.tensor([0]), 6).tolist() == [[0, 1, 0, 1, 0, 1]]
 
 

@@ -1,6 +1,7 @@
 """Day 19: codes, biases and rotations against float64, and against transformers."""
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -18,11 +19,29 @@ def frequencies64(dim, base=10_000.0, device=None):
 
 def rejects(call, *named, what):
     """``call`` raises a ValueError whose message holds all of ``named``."""
-    with pytest.raises(ValueError) as refusal:
+    try:
         call()
-        pytest.fail(f"{what}: a ValueError was due")
-    message = str(refusal.value)
-    assert all(str(n) in message for n in named), f"{what}: what is wrong? {message!r}"
+    except ValueError as refusal:
+        missing = ", ".join(str(n) for n in named if str(n) not in str(refusal))
+        assert not missing, f"{what}: the error does not name {missing}: {str(refusal)!r}"
+    except (NotImplementedError, ImportError):  # nothing is written yet
+        raise
+    except Exception as error:
+        other = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        says = f"{what}: a ValueError was due, and it raises {other}"
+        raise AssertionError(says).with_traceback(error.__traceback__) from error
+    else:
+        pytest.fail(f"{what}: a ValueError was due, and nothing was raised")
+
+
+@contextmanager
+def float64_by_default():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 # -- frequencies and the sinusoidal code ---------------------------------------------------------
@@ -82,6 +101,22 @@ def test_sinusoidal_far_away(device, rng):
 
 
 @exercise("sinusoidal")
+def test_sinusoidal_beyond_float32(device):
+    # Of the angle nothing is rounded: 16,777,217 times 1, which is 2^24 + 1.
+    p = torch.tensor([16_777_217], device=device)
+    got = day19.sinusoidal(p, 2)
+    close(got, code64(p, 2), dtype=torch.float32, scale=1.0,
+          name="code of position 16,777,217 (which float32 does not have)")  # fmt: skip
+
+
+@exercise("sinusoidal")
+def test_sinusoidal_is_float32(device):
+    with float64_by_default():
+        got = day19.sinusoidal(torch.tensor([0, 1], device=device), 4)
+    assert got.dtype == torch.float32, f"with float64 as torch's default, the code is {got.dtype}"
+
+
+@exercise("sinusoidal")
 def test_sinusoidal_lies_with_the_positions(device, rng):
     p = rng.integers(0, 9, 3)
     with torch.device("meta"):  # where tensors land that are made without device=
@@ -102,6 +137,9 @@ def test_sinusoidal_compiles(device, rng):
 
 
 # -- learned positions ---------------------------------------------------------------------------
+
+
+ELSEWHERE = "the result where what is made without device= lies elsewhere"
 
 
 def learned(max_length, dim, rng, dtype=torch.float32):
@@ -146,15 +184,16 @@ def test_learned_at_given_positions(device, rng):
             for dtype in (torch.int64, torch.int32):
                 p = rng.integers(0, 9, *shape, dtype=dtype)
                 name = f"x {tuple(x.shape)} and positions {shape}"
-                close(layer(x, p), x.double() + table[p.long()].double(), dtype=x.dtype, scale=2.0,
-                      name=name)  # fmt: skip
+                wanted = x.double() + table[p.long()].double()
+                close(layer(x, p), wanted, dtype=x.dtype, scale=2.0, name=name)
 
 
 @exercise("LearnedPositions")
 def test_learned_more_positions_than_the_table_may_be_given(device, rng):
     layer, table = learned(4, 2, rng)
     x, p = rng.normal(1, 6, 2), rng.integers(0, 4, 6)
-    close(layer(x, p), x.double() + table[p].double(), dtype=x.dtype, scale=2.0,
+    wanted = x.double() + table[p].double()
+    close(layer(x, p), wanted, dtype=x.dtype, scale=2.0,
           name="6 tokens at positions of a table of 4")  # fmt: skip
 
 
@@ -163,8 +202,8 @@ def test_learned_of_any_strides(device, rng):
     layer, table = learned(8, 6, rng)
     x = rng.normal(2, 5, 6)
     for layout, strided in layouts(x):
-        got = layer(strided)
-        close(got, x.double() + table[:5].double(), dtype=x.dtype, scale=2.0, name=f"{layout} x")
+        wanted = strided.double() + table[:5].double()
+        close(layer(strided), wanted, dtype=x.dtype, scale=2.0, name=f"{layout} x")
 
 
 @exercise("LearnedPositions")
@@ -184,7 +223,8 @@ def test_learned_keeps_the_dtype_of_x(device, rng):
         for table_dtype in (torch.float64, torch.float32, *HALF):
             layer, table = learned(8, 6, rng, table_dtype)
             x = rng.normal(2, 5, 6, dtype=x_dtype)
-            out, wanted = layer(x), x.double() + table[:5].double()
+            wanted = x.double() + table[:5].double()
+            out = layer(x)
             assert out.dtype == x_dtype, f"{x_dtype} x, {table_dtype} table: {out.dtype}"
             # float16 and bfloat16 meet in float32, float16 and float16 in float16
             close(out, wanted, dtype=x_dtype, scale=2.0, name=f"{x_dtype} x, {table_dtype} table")
@@ -207,10 +247,11 @@ def test_learned_gradients(device, rng):
 def test_learned_makes_positions_where_x_is(device, rng):
     layer, table = learned(8, 6, rng)
     x = rng.normal(2, 5, 6)
+    wanted = x.double() + table[:5].double()
     with torch.device("meta"):  # where tensors land that are made without device=
         out = layer(x)
     assert out.device == x.device, f"x on {device}, the result on {out.device}"
-    close(out, x.double() + table[:5].double(), dtype=x.dtype, scale=2.0)
+    close(out, wanted, dtype=x.dtype, scale=2.0, name=ELSEWHERE)
 
 
 @exercise("LearnedPositions")
@@ -233,8 +274,9 @@ def test_learned_compiles(device, rng):
     layer, table = learned(8, 6, rng)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True, dynamic=False)
     x, p = rng.normal(2, 5, 6, dtype=torch.bfloat16), rng.integers(0, 8, 2, 5)
-    for got, rows in [(compiled(x), table[:5]), (compiled(x, p), table[p])]:
-        close(got, x.double() + rows.double(), dtype=x.dtype, scale=2.0, name="compiled")
+    for given, rows in [((), table[:5]), ((p,), table[p])]:
+        wanted = x.double() + rows.double()
+        close(compiled(x, *given), wanted, dtype=x.dtype, scale=2.0, name="compiled")
 
 
 # -- T5's relative bias --------------------------------------------------------------------------
@@ -257,7 +299,7 @@ def bucket(d, buckets, bidirectional, max_distance):
     return {first + right} | ({first + exact + k - 2} if edge else set())
 
 
-CONFIGS = [(32, 128), (8, 20), (16, 64), (6, 11), (12, 1000)]
+CONFIGS = [(32, 128), (8, 20), (16, 64), (6, 11), (12, 1000), (7, 9)]
 
 
 @exercise("relative_bias")
@@ -279,6 +321,20 @@ def test_buckets(buckets, max_distance, bidirectional, device):
                     f"{bidirectional}: a key {d} ahead came into bucket {found[i][j]:.0f}, "
                     f"not {max(right)}"
                 )
+
+
+@exercise("relative_bias")
+@pytest.mark.parametrize("bidirectional", [True, False], ids=["both ways", "past"])
+def test_buckets_of_a_half_precision_table(bidirectional, device):
+    for dtype in HALF:  # both hold the numbers up to 31
+        table = torch.arange(32, device=device)[:, None].to(dtype)
+        found = day19.relative_bias(table, 1, 200, bidirectional=bidirectional)[0, 0].tolist()
+        for j, entry in enumerate(found):
+            right = bucket(j - 199, 32, bidirectional, 128)
+            assert entry in right, (
+                f"{dtype} table, bidirectional {bidirectional}: a key {j - 199} ahead came into "
+                f"bucket {entry:.0f}, not {max(right)}"
+            )
 
 
 def bias64(table, queries, keys, bidirectional=True, max_distance=128):
@@ -328,15 +384,21 @@ def test_bias_has_no_loop(device, rng):
     assert len(large.operators) <= len(small.operators), (
         f"{len(small.operators)} operators for 3 queries, {len(large.operators)} for 48"
     )
+    _, many = watch(day19.relative_bias, rng.normal(8, 24), 3, 4)
+    assert len(many.operators) <= len(small.operators), (
+        f"{len(small.operators)} operators for 2 heads, {len(many.operators)} for 24"
+    )
 
 
 @exercise("relative_bias")
 def test_bias_lies_with_the_table(device, rng):
     table = rng.normal(8, 2)
-    with torch.device("meta"):  # where tensors land that are made without device=
-        got = day19.relative_bias(table, 3, 4)
-        past = day19.relative_bias(table, 3, 4, bidirectional=False)
-    assert got.device == past.device == table.device, f"table on {device}, bias on {got.device}"
+    for bidirectional in (True, False):
+        wanted = bias64(table, 3, 4, bidirectional)
+        with torch.device("meta"):  # where tensors land that are made without device=
+            got = day19.relative_bias(table, 3, 4, bidirectional=bidirectional)
+        assert got.device == table.device, f"table on {device}, bias on {got.device}"
+        close(got, wanted, dtype=table.dtype, name=ELSEWHERE)
 
 
 @exercise("relative_bias", seconds=60)
@@ -389,9 +451,16 @@ def test_slopes(heads):
 
 @exercise("alibi_slopes")
 def test_slopes_use_the_device(device):
-    with torch.device("meta"):  # where tensors land that are made without device=
+    for where in ("meta", device.type):
+        got = day19.alibi_slopes(3, where)
+        assert got.device.type == where, f"asked for on {where}, they lie on {got.device}"
+
+
+@exercise("alibi_slopes")
+def test_slopes_are_float32(device):
+    with float64_by_default():
         got = day19.alibi_slopes(3, device)
-    assert got.device.type == device.type, f"asked for on {device}, they lie on {got.device}"
+    assert got.dtype == torch.float32, f"with float64 as torch's default, slopes are {got.dtype}"
 
 
 @exercise("alibi_slopes")
@@ -445,11 +514,16 @@ def rope64(x, positions, frequencies=None, interleaved=False, attention_factor=1
     return (turned if interleaved else turned.mT).flatten(-2)
 
 
-def check_rope(result, x, *args, name="result", **options):
-    wanted = rope64(x, *args, **options)
+def close_rope(result, wanted, dtype, name):
     # In float64 the angle's own rounding counts: some fifty radians, from a power.
-    terms, scale = (256, 4.0) if x.dtype == torch.float64 else (2, 2.0)
-    close(result, wanted, dtype=x.dtype, terms=terms, scale=scale, name=name)
+    terms, scale = (256, 4.0) if dtype == torch.float64 else (2, 2.0)
+    close(result, wanted, dtype=dtype, terms=terms, scale=scale, name=name)
+
+
+def check_rope(x, *args, turn=None, name="result", **options):
+    """``turn``, or rope, of x. An answer that writes into x is told so, not that it is wrong."""
+    wanted = rope64(x, *args, **options)
+    close_rope((turn or day19.rope)(x, *args, **options), wanted, x.dtype, name)
 
 
 LAYOUTS = pytest.mark.parametrize("interleaved", [False, True], ids=["half-split", "interleaved"])
@@ -464,8 +538,7 @@ def test_rope(shape, interleaved, device, rng):
     for dtype in (torch.float64, torch.float32, *HALF):
         x = rng.normal(*shape, dtype=dtype)
         p = rng.integers(0, 50, shape[-2])
-        got = day19.rope(x, p, interleaved=interleaved)
-        check_rope(got, x, p, interleaved=interleaved, name=f"{dtype} result of x {shape}")
+        check_rope(x, p, interleaved=interleaved, name=f"{dtype} result of x {shape}")
 
 
 @exercise("rope")
@@ -477,9 +550,8 @@ def test_rope_with_positions_of_each_sequence(shape, interleaved, device, rng):
     x = rng.normal(*shape)
     for dtype in (torch.int64, torch.int32):
         p = rng.integers(0, 50, shape[0], shape[-2], dtype=dtype)
-        got = day19.rope(x, p, interleaved=interleaved)
         name = f"x {shape} and positions {tuple(p.shape)}"
-        check_rope(got, x, p, interleaved=interleaved, name=name)
+        check_rope(x, p, interleaved=interleaved, name=name)
 
 
 @exercise("rope")
@@ -487,8 +559,7 @@ def test_rope_with_positions_of_each_sequence(shape, interleaved, device, rng):
 def test_rope_of_any_strides(interleaved, device, rng):
     x, p = rng.normal(2, 3, 5, 8), rng.integers(0, 50, 5)
     for layout, strided in layouts(x):
-        got = day19.rope(strided, p, interleaved=interleaved)
-        check_rope(got, x, p, interleaved=interleaved, name=f"{layout} x")
+        check_rope(strided, p, interleaved=interleaved, name=f"{layout} x")
 
 
 @exercise("rope")
@@ -500,7 +571,7 @@ def test_scores_depend_on_the_distance_alone(offset, interleaved, device, rng):
 
     def scores(by, dtype):
         turned = (
-            day19.rope(x.to(dtype), at + by, interleaved=interleaved).double()
+            day19.rope(x.to(dtype, copy=True), at + by, interleaved=interleaved).double()
             for x, at in ((q, m), (k, n))
         )
         first, second = turned
@@ -521,7 +592,15 @@ def test_scores_depend_on_the_distance_alone(offset, interleaved, device, rng):
 @exercise("rope")
 def test_rope_far_away(device, rng):
     x, p = rng.normal(3, 20, 8), rng.integers(900_000, 1_000_000, 20)
-    check_rope(day19.rope(x, p), x, p, name="near position 1,000,000")
+    check_rope(x, p, name="near position 1,000,000")
+    check_rope(x, p, rng.uniform(4), name="near position 1,000,000, with float32 frequencies")
+
+
+@exercise("rope")
+def test_rope_beyond_float32(device):
+    # Of the angle nothing is rounded: 16,777,217 times 1, which is 2^24 + 1.
+    x, p = torch.tensor([[1.0, 0.0]], device=device), torch.tensor([16_777_217], device=device)
+    check_rope(x, p, name="rope at position 16,777,217 (which float32 does not have)")
 
 
 @exercise("rope")
@@ -530,7 +609,7 @@ def test_rope_with_the_numbers_of_the_lesson(device):
     p = torch.tensor([1], device=device)
     quarter = torch.tensor([math.pi / 2, 0.0], dtype=torch.float64, device=device)
     for interleaved, wanted in [(False, [-4.0, 0.0, 3.0, 0.0]), (True, [0.0, 3.0, 4.0, 0.0])]:
-        got = day19.rope(x, p, quarter, interleaved=interleaved)
+        got = day19.rope(x.clone(), p, quarter, interleaved=interleaved)
         wanted = torch.tensor([wanted], dtype=torch.float64, device=device)
         close(got, wanted, dtype=x.dtype, scale=4.0, name=f"interleaved={interleaved}")
 
@@ -539,10 +618,10 @@ def test_rope_with_the_numbers_of_the_lesson(device):
 def test_the_layouts_differ_by_a_permutation(device, rng):
     x, p = rng.normal(2, 5, 8), rng.integers(1, 50, 5)
     order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7], device=device)
-    split, mixed = day19.rope(x, p), day19.rope(x[..., order], p, interleaved=True)
+    mixed = day19.rope(x[..., order], p, interleaved=True)
+    split, other = day19.rope(x.clone(), p), day19.rope(x.clone(), p, interleaved=True)
     close(mixed, split[..., order].double(), dtype=x.dtype, scale=2.0,
           name="features i and i + d/2 brought together, interleaved")  # fmt: skip
-    other = day19.rope(x, p, interleaved=True)
     assert not torch.allclose(split, other, atol=1e-2), "both layouts turn the same pairs"
 
 
@@ -552,9 +631,8 @@ def test_rope_with_other_frequencies(interleaved, device, rng):
     x, p = rng.normal(2, 3, 5, 8), rng.integers(0, 50, 2, 5)
     for dtype in (torch.float64, torch.float32):
         f = rng.uniform(4, dtype=dtype)
-        got = day19.rope(x, p, f, interleaved=interleaved, attention_factor=1.5)
         options = {"interleaved": interleaved, "attention_factor": 1.5}
-        check_rope(got, x, p, f, name=f"{dtype} frequencies, attention factor 1.5", **options)
+        check_rope(x, p, f, name=f"{dtype} frequencies, attention factor 1.5", **options)
 
 
 @exercise("rope")
@@ -562,8 +640,8 @@ def test_rope_with_other_frequencies(interleaved, device, rng):
 def test_rope_in_half_precision_rounds_once(interleaved, device, rng):
     # 4096 results in a row that are within half a step of bfloat16 of the exact ones.
     x, p = rng.normal(2, 32, 64, dtype=torch.bfloat16), rng.integers(0, 500, 32)
-    got = day19.rope(x, p, interleaved=interleaved)
     wanted = rope64(x, p, interleaved=interleaved)
+    got = day19.rope(x, p, interleaved=interleaved)
     close(got, wanted, dtype=x.dtype, scale=2.0)
     step = torch.maximum(wanted.abs(), got.double().abs()) * 2.0**-8
     over = (got.double() - wanted).abs() > step + 1e-5
@@ -572,11 +650,25 @@ def test_rope_in_half_precision_rounds_once(interleaved, device, rng):
 
 @exercise("rope")
 @LAYOUTS
+def test_rope_with_a_factor_rounds_once(interleaved, device):
+    # 1.015625 sin 0.7 is 167.5 / 256, which bfloat16 has as 167 / 256. Times 1.3 that would be 217
+    # of these steps; what is rounded once is 217.75 of them, and so 218.
+    x = torch.tensor([[1.015625, 0.0]], dtype=torch.bfloat16, device=device)
+    p, f = torch.tensor([1], device=device), torch.tensor([0.7], device=device)
+    got = day19.rope(x, p, f, interleaved=interleaved, attention_factor=1.3)[0, 1].item()
+    assert got == 218 / 256, (
+        f"1.3 · 1.015625 sin 0.7 is {218 / 256:.4f} in bfloat16, rounded once, and came out as "
+        f"{got:.4f}"
+    )
+
+
+@exercise("rope")
+@LAYOUTS
 def test_rope_gradient_turns_back(interleaved, device, rng):
     x, p, slope = rng.normal(2, 5, 8), rng.integers(0, 50, 5), rng.normal(2, 5, 8)
     x.requires_grad_()
     (day19.rope(x, p, interleaved=interleaved) * slope).sum().backward()
-    check_rope(x.grad, slope, -p, interleaved=interleaved, name="gradient of x")
+    close_rope(x.grad, rope64(slope, -p, interleaved=interleaved), x.dtype, "gradient of x")
 
 
 @exercise("rope")
@@ -608,7 +700,7 @@ def test_rope_refusals(device, rng):
 def test_rope_compiles(interleaved, device, rng):
     f = torch.compile(day19.rope, backend="aot_eager", fullgraph=True, dynamic=False)
     x, p = rng.normal(2, 3, 5, 8, dtype=torch.bfloat16), rng.integers(0, 50, 2, 5)
-    check_rope(f(x, p, interleaved=interleaved), x, p, interleaved=interleaved, name="compiled")
+    check_rope(x, p, turn=f, interleaved=interleaved, name="compiled")
 
 
 # -- longer texts --------------------------------------------------------------------------------
@@ -645,7 +737,10 @@ def check_scaled(dim, kind, s, **options):
     close(got.frequencies, wanted, scale=1.0, factor=16, name=name)
     ratio = (got.frequencies / wanted - 1).abs().max().item()
     assert ratio < 1e-11, f"{name} are off by a factor of up to {1 + ratio}"
-    assert isinstance(got.attention_factor, float), f"{kind}: {got.attention_factor!r}"
+    assert isinstance(got.attention_factor, (float, int)), (
+        f"{kind}: the attention factor is a {type(got.attention_factor).__name__}, "
+        f"{got.attention_factor!r}: a Python number was due"
+    )
     assert math.isclose(got.attention_factor, attention_factor, rel_tol=1e-9), (
         f"{kind}, factor {s}: the attention factor is {got.attention_factor}"
     )
@@ -661,6 +756,13 @@ def test_scale(dim, kind):
     for s in (1.0, 2, 7.5):
         check_scaled(dim, kind, s)
         check_scaled(dim, kind, s, base=500_000.0, trained=8192)
+
+
+@exercise("rope_scale")
+@pytest.mark.parametrize("kind", ["linear", "yarn", "llama3"])
+def test_scale_of_one_pair(kind):
+    check_scaled(2, kind, 2.0)
+    check_scaled(2, kind, 7.5, base=500_000.0, trained=8192)
 
 
 @exercise("rope_scale")
@@ -690,7 +792,9 @@ def test_scale_uses_the_device(kind, device):
 
 @exercise("rope_scale")
 def test_scale_refusals():
-    rejects(lambda: day19.rope_scale(16, "longer", 2.0), "longer", what="kind='longer'")
+    for kind, factor in [("longer", 2.0), ("longer", 1.0), ("YaRN", 2.0), ("Linear", 1.0)]:
+        rejects(lambda kind=kind, factor=factor: day19.rope_scale(16, kind, factor), kind,
+                what=f"kind={kind!r}, factor={factor}")  # fmt: skip
     for kind in KINDS:
         rejects(lambda kind=kind: day19.rope_scale(16, kind, 0.5), 0.5, what=f"{kind}, factor=0.5")
         rejects(lambda kind=kind: day19.rope_scale(15, kind, 2.0), 15, what=f"{kind}, dim=15")
