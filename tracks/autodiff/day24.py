@@ -73,7 +73,7 @@ def dependencies(starts: Iterable[Node], among: Collection[Node] | None = None) 
 
 
 def needed(starts: Iterable[Node], targets: Collection[Node]) -> set[Node]:
-    """The nodes on the ways from ``starts`` to ``targets``, both ends included.
+    """The nodes on the ways from ``starts`` to ``targets`` (a set), both ends included.
 
     A gradient must come to these, and to no other: nodes that can be reached from a start and from
     which a target can be reached. A target that no start reaches is not among them. Linear in the
@@ -90,7 +90,8 @@ def needed(starts: Iterable[Node], targets: Collection[Node]) -> set[Node]:
 
 
 class Engine:
-    """Runs graphs backwards. What happens to one gradient is a method; later days replace some."""
+    """Runs graphs backwards. What happens to one gradient is a method, ``add``, ``arrived``,
+    ``shares`` or ``accumulate``: ``run`` calls it on self, and later days replace some."""
 
     def add(self, waiting: dict[Node, list[Any]], edge: Edge, share: Tensor) -> None:
         """A gradient comes by ``edge``: it waits at the node, summed in a list with a place for
@@ -109,7 +110,10 @@ class Engine:
             grads[index] = share._made(np.asarray(before.data + share.data))
 
     def arrived(self, node: Node, grads: list[Any]) -> list[Any]:
-        """All that flows to ``node`` has come. Tomorrow hooks are called here."""
+        """All that flows to ``node`` has come. Tomorrow hooks are called here.
+
+        A subclass may put another gradient in the place of each; None stays None.
+        """
         return grads
 
     def shares(self, node: Node, grads: list[Any], among: Collection[Node] | None) -> list[Any]:
@@ -146,17 +150,23 @@ class Engine:
         them no grad changes, and the result is what came to each input, None if nothing did. An
         input may be a leaf or a result, also a root, and may be named twice.
 
+        - The gradients ``grads`` are put down by ``add``, at the edges of their roots.
         - A node's turn comes when a gradient or None has come by every edge to it. Then, if any
           gradient came, ``arrived`` may replace what came, ``shares`` is called once, ``add`` with
           every share that is not None, and ``release`` unless ``retain_graph``.
         - If nothing came, ``arrived``, ``shares`` and ``release`` are not called, and None goes by
           all of its edges.
-        - With ``inputs`` only nodes that are ``needed`` have a turn. A node behind which no other
-          needed node lies hands nothing on: neither ``shares`` nor ``release`` is called.
+        - With ``inputs`` only nodes that are ``needed`` have a turn: none, if it is empty. A node
+          behind which no other needed node lies hands nothing on: ``arrived`` is called, but
+          neither ``shares`` nor ``release``.
         - What comes to a leaf or an input is ``arrived``'s, in the dtype of the tensor.
         - All backwards happen in ``during_backward(create_graph)``. ``accumulate`` is called after
           all of them: if one raises, every grad is as it was. Nodes that had their turn before
-          that are released and say so when they are asked again.
+          that are released and say so when they are asked again; the one that raised is not.
+        - A gradient is let go of when its node's turn is over, and a leaf's when it has been added
+          to its grad; only those of the latest turns may be held longer. Limit: forward and
+          backward of 40 products in a row have at most 0.6 times the peak memory that they have
+          with ``retain_graph``.
         - Linear in the edges, of any depth.
         """
         # TODO: count; put the seeds down; while a node is ready, let it have its turn.
@@ -210,7 +220,8 @@ def backward(
     - One tensor or a sequence of them; ``grad_tensors`` is what ``seeds`` takes.
     - The gradients of several roots add up. A root may lie behind another, or be there twice.
     - ``retain_graph`` is ``create_graph``, unless it is given. The engine is the one that the first
-      tensor's class names: ``first.Engine()``. No tensors at all: nothing happens.
+      tensor's class names: ``first.Engine()``.
+    - No tensors at all: nothing happens, if ``grad_tensors`` passes ``seeds``.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> backward([x.sum(), x * x], [None, [1.0, 1.0]])
@@ -236,7 +247,8 @@ def grad(
       shape and dtype. Inputs are leaves or results. Nothing is computed that they do not need.
     - RuntimeError if an input requires no gradient; and if no gradient comes to one, saying
       ``allow_unused``, unless that is True: then None stands for it.
-    - ``grad_outputs``, ``retain_graph``, ``create_graph`` as in ``backward``.
+    - No inputs: (). No outputs: no gradient comes to any input.
+    - ``grad_outputs``, ``retain_graph``, ``create_graph`` and the engine as in ``backward``.
 
     >>> x, y = (Tensor(v, requires_grad=True) for v in (2.0, 3.0))
     >>> grad(x * x * y, x)

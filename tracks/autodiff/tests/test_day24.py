@@ -82,6 +82,14 @@ def _clear():
     Log.ran.clear()
 
 
+def chain(x, length):
+    """So many nodes in a row, of which no forward was called: that would take seconds."""
+    y = x
+    for _ in range(length):
+        y = day24.Tensor._made(x.data, day24.Tensor.Context(Times, (y,), day24.Tensor))
+    return y
+
+
 def ladder(x, rungs):
     """2 ** rungs ways lead from the end to x."""
     y = x
@@ -110,6 +118,9 @@ def test_dependencies_of_small_graphs(rng):
     )
     assert day24.dependencies([d.node, b.node]) == wanted, "a start that lies behind another one"
     assert day24.dependencies([b.node, b.node]) == {b.node: 0, a.node: 2, x: 1}, "a start twice"
+    assert day24.dependencies(iter([b.node])) == {b.node: 0, a.node: 2, x: 1}, (
+        "starts may be any iterable: an iterator can be walked once"
+    )
     one, two = Parts.apply(x)
     assert one.node is two.node
     assert day24.dependencies([Add.apply(one, two).node])[one.node] == 2, "two results of one node"
@@ -138,10 +149,8 @@ def test_dependencies_of_large_graphs(rng):
     assert len(counts) == 101 and sum(counts.values()) == 200, (
         f"{len(counts)} nodes and {sum(counts.values())} edges of 101 and 200"
     )
-    z = x
-    for _ in range(3000):
-        z = Times.apply(z)
-    assert len(day24.dependencies([z.node])) == 3001
+    z = chain(x, 30_000)
+    assert len(day24.dependencies([z.node])) == 30_001, "30000 nodes in a row and a leaf"
 
 
 @exercise("needed")
@@ -165,6 +174,9 @@ def test_needed(rng):
     assert day24.needed([a.node, b.node], {y}) == {y, b.node}, "a start that leads to no target"
     assert day24.needed([x], {x}) == {x}
     assert day24.needed([], {x}) == set()
+    assert day24.needed(iter([a.node, b.node]), {y}) == {y, b.node}, (
+        "starts may be any iterable: an iterator can be walked once"
+    )
 
 
 @exercise("needed")
@@ -172,11 +184,8 @@ def test_needed_of_large_graphs(rng):
     x = leaf(rng.normal(1))
     y = ladder(x, 100)
     assert len(day24.needed([y.node], {x})) == 101
-    z = x
-    for _ in range(3000):
-        z = Times.apply(z)
-    assert len(day24.needed([z.node], {x})) == 3001
-    assert day24.needed([z.node], {z.node}) == {z.node}
+    z = chain(x, DEPTH)
+    assert len(day24.needed([z.node], {x})) == DEPTH + 1, f"{DEPTH} nodes in a row and a leaf"
 
 
 # -- the engine --------------------------------------------------------------------------------
@@ -262,6 +271,47 @@ def test_what_arrived_replaces_counts(rng):
     )
     (found,) = Doubles().run([Times.apply(x)], [leaf(np.ones(2), False)], inputs=[x])
     close(found.data, np.full(2, 4.0), name="the gradient of an input, doubled at two nodes")
+    a = Times.apply(x, factor=5.0)
+    (found,) = Doubles().run([a], [leaf(np.ones(2), False)], inputs=[a])
+    close(found.data, np.full(2, 2.0), name="the doubled gradient of a root that is the input")
+    b = Times.apply(a, factor=3.0)
+    of_a, of_x = Doubles().run([b], [leaf(np.ones(2), False)], inputs=[a, x])
+    close(of_a.data, np.full(2, 12.0), name="the gradient of a result on the way, doubled at two")
+    close(of_x.data, np.full(2, 120.0), name="the gradient of the leaf behind it, doubled at three")
+
+
+@exercise("Engine")
+@pytest.mark.parametrize("asked", [False, True])
+def test_every_step_is_a_method(asked, rng):
+    """What is called on self, a subclass can replace."""
+    calls = dict.fromkeys(("add", "arrived", "shares", "accumulate"), 0)
+
+    class Counts(day24.Engine):
+        def add(self, waiting, edge, share):
+            calls["add"] += 1
+            return super().add(waiting, edge, share)
+
+        def arrived(self, node, grads):
+            calls["arrived"] += 1
+            return super().arrived(node, grads)
+
+        def shares(self, node, grads, among):
+            calls["shares"] += 1
+            return super().shares(node, grads, among)
+
+        def accumulate(self, leaf, grad):
+            calls["accumulate"] += 1
+            return super().accumulate(leaf, grad)
+
+    x = leaf(rng.normal(2))
+    a = Times.apply(x)
+    y = Add.apply(a, a)
+    Counts().run([y], [leaf(np.ones(2), False)], inputs=[x] if asked else None)
+    due = {"add": 4, "arrived": 3, "shares": 2, "accumulate": 0 if asked else 1}
+    assert calls == due, (
+        f"of a subclass's methods {calls} calls were made, and {due} are due for a seed, two nodes "
+        f"with three shares and a leaf, with{'' if asked else 'out'} inputs"
+    )
 
 
 @exercise("Engine")
@@ -323,6 +373,16 @@ def test_only_what_the_inputs_need(rng):
 
 
 @exercise("Engine")
+def test_no_inputs_ask_for_nothing(rng):
+    """An empty list is not None."""
+    x = leaf(rng.normal(2))
+    found = run(Times.apply(x, name="a"), inputs=[])
+    assert found == [], f"no inputs have no gradients: {found}"
+    assert x.grad is None, "with inputs, if only an empty list of them, no grad changes"
+    assert Log.ran == [], f"no inputs need nothing, and the backwards of {Log.ran} ran"
+
+
+@exercise("Engine")
 def test_shares_that_nobody_asked_for_are_not_computed(rng):
     products = []
 
@@ -364,16 +424,18 @@ def test_freed_as_it_goes(rng):
         Context = Node
 
     x = Later(rng.normal(2), requires_grad=True)
-    y = x
-    for name in "abc":
-        y = Times.apply(y, name=name)
-    run(y, retain_graph=True)
-    assert log == [("shares", n) for n in "cba"], f"retained, {log} was called"
-    log.clear()
-    run(y)
-    assert log == [(what, n) for n in "cba" for what in ("shares", "release")], (
-        f"each node is released when it has had its turn: {log}"
-    )
+    for inputs in (None, [x]):
+        y = x
+        for name in "abc":
+            y = Times.apply(y, name=name)
+        log.clear()
+        run(y, inputs=inputs, retain_graph=True)
+        assert log == [("shares", n) for n in "cba"], f"retained, {log} was called"
+        log.clear()
+        run(y, inputs=inputs)
+        assert log == [(what, n) for n in "cba" for what in ("shares", "release")], (
+            f"each node is released when it has had its turn, with inputs or without: {log}"
+        )
     log.clear()
     z = Times.apply(Times.apply(x, name="before"), name="last")
     inner = z.node.parents[0]
@@ -404,7 +466,9 @@ def test_peak_memory(rng):
     kept, freed = peaks
     assert freed <= 0.6 * kept, (
         f"the peak is {freed / 1e6:.1f} MB where the graph is freed and {kept / 1e6:.1f} MB where "
-        f"it is retained, {freed / kept:.2f} times as much; at most 0.6 times is asked"
+        f"it is retained, {freed / kept:.2f} times as much; at most 0.6 times is asked. Besides "
+        "nodes that are not released, two things hold memory: gradients that are kept after their "
+        "node's turn, and leaves' gradients that are kept while grads are written"
     )
 
 
@@ -437,6 +501,30 @@ def test_an_exception_leaves_every_grad(rng):
         run(y)
         pytest.fail("nodes that were freed before the exception ran again")
     assert "retain_graph" in str(refusal.value), f"which reason? {refusal.value}"
+
+
+@exercise("Engine")
+def test_the_node_that_raised_is_not_released(rng):
+    class Once(Times):
+        tries = 0
+
+        @staticmethod
+        def backward(ctx, grad):
+            Once.tries += 1
+            if Once.tries == 1:
+                raise KeyError("on purpose")
+            return Times.backward(ctx, grad)
+
+    x = leaf(rng.normal(2))
+    y = Once.apply(x, factor=2.0)
+    with pytest.raises(KeyError):
+        run(y)
+        pytest.fail("an exception in a backward was swallowed")
+    try:
+        run(y)
+    except RuntimeError as error:
+        pytest.fail(f"a node was released although its backward had raised: {error}")
+    close(x.grad.data, np.full(2, 2.0), name="grad of the second attempt")
 
 
 @exercise("Engine")
@@ -597,16 +685,20 @@ def test_seeds(rng):
         ([a], leaf([4.0]), [[4.0]]), ([b], leaf([4.0, 5.0]), [[4.0, 5.0]]),
         ([a, a], None, [[1.0], [1.0]]), ([], None, []), ([], [], []),
         ([b], np.array([4.0, 5.0]), [[4.0, 5.0]]), ([leaf(1.0)], 2.5, [2.5]),
+        ([leaf(1.0)], 0.0, [0.0]), ([leaf(1.0)], [0.0], [0.0]),
     ]:  # fmt: skip
         found = day24.seeds(roots, given_)
         assert all(isinstance(s, day22.Tensor) for s in found)
         got = [s.tolist() for s in found]
         assert got == wanted, f"gradients {given_} for {len(roots)} roots became {got}"
-    for roots, given_ in [([a], [None, None]), ([a, b], [None]), ([a, b], leaf([1.0]))]:
+    for roots, given_ in [
+        ([a], [None, None]), ([a, b], [None]), ([a, b], leaf([1.0])), ([a], []), ([a], ()),
+        ([b], [1.0, 2.0]), ([leaf(1.0), leaf(1.0)], 2.0), ([], [None]), ([], 1.0),
+    ]:  # fmt: skip
         with pytest.raises(RuntimeError) as refusal:
             day24.seeds(roots, given_)
             pytest.fail(f"{given_} went through for {len(roots)} roots: a RuntimeError was due")
-        count = 1 if isinstance(given_, day22.Tensor) else len(given_)
+        count = len(given_) if isinstance(given_, (list, tuple)) else 1
         assert str(count) in str(refusal.value) and str(len(roots)) in str(refusal.value), (
             f"how many gradients for how many tensors? {refusal.value}"
         )
@@ -632,6 +724,9 @@ def test_backward(rng):
         day24.backward(y)
         pytest.fail("the graph was freed, and a second backward went through")
     day24.backward([])
+    with pytest.raises(RuntimeError):
+        day24.backward([], [1.0])
+        pytest.fail("a gradient without a tensor went through: `seeds` refuses it")
     x.grad = None
     y = (x * x).sum()
     day24.backward(y, retain_graph=True)
@@ -678,6 +773,11 @@ def test_the_method_and_the_engine_of_a_class(rng):
     y.backward(create_graph=True)
     y.backward(2.0)
     assert x.grad is not None
+    roots = [(x * x).sum(), (leaf(rng.normal(3)) * 2.0).sum()]
+    for order, due in ((roots, 1), (roots[::-1], 0)):
+        ran.clear()
+        day24.backward(order, retain_graph=True)
+        assert len(ran) == due, "the engine is not the one that the first tensor's class names"
 
 
 @exercise("backward")
@@ -710,11 +810,44 @@ def test_grad(rng):
     assert same.item() == 1.0, f"the gradient of an output with respect to itself is {same}"
     assert x.grad is None and w.grad is None, "grad changed the grad of a leaf"
     assert day24.grad(y, [], retain_graph=True) == ()
+    assert x.grad is None and w.grad is None, "grad of no inputs changed the grad of a leaf"
     assert day24.grad([], [x, w], allow_unused=True) == (None, None), "no outputs, two inputs"
     day24.grad(y, x)
     with pytest.raises(RuntimeError):
         day24.grad(y, x)
         pytest.fail("the graph was freed, and grad ran again")
+
+
+@exercise("grad")
+def test_grad_that_creates_a_graph_may_free_the_old_one(rng):
+    x = leaf(rng.normal(3))
+    z = (x * x).sum()
+    day24.grad(z, x, create_graph=True)
+    day24.grad(z, x, create_graph=True, retain_graph=False)
+    with pytest.raises(RuntimeError):
+        day24.grad(z, x)
+        pytest.fail("retain_graph=False was given, and the graph was retained")
+
+
+@exercise("grad")
+def test_grad_on_the_engine_of_a_class(rng):
+    ran = []
+
+    class Mine(day24.Engine):
+        def run(self, *args, **options):
+            ran.append(1)
+            return super().run(*args, **options)
+
+    class Later(day24.Tensor):
+        __slots__ = ()
+        Engine = Mine
+
+    x, w = Later(rng.normal(3), requires_grad=True), leaf(rng.normal(3))
+    roots = [(x * x).sum(), (w * 2.0).sum()]
+    for order, due in ((roots, 1), (roots[::-1], 0)):
+        ran.clear()
+        day24.grad(order, [x, w], retain_graph=True)
+        assert len(ran) == due, "the engine is not the one that the first output's class names"
 
 
 @exercise("grad")
@@ -724,6 +857,10 @@ def test_unused_inputs(rng):
     with pytest.raises(RuntimeError) as refusal:
         found = day24.grad(y, [x, other], retain_graph=True)
         pytest.fail(f"an input that is not used went through: {found}")
+    assert "allow_unused" in str(refusal.value), f"what is to be done? {refusal.value}"
+    with pytest.raises(RuntimeError) as refusal:
+        found = day24.grad([], [x])
+        pytest.fail(f"no outputs, an input to which nothing comes, and it went through: {found}")
     assert "allow_unused" in str(refusal.value), f"what is to be done? {refusal.value}"
     a, b = day24.grad(y, [x, other], allow_unused=True, retain_graph=True)
     assert b is None
