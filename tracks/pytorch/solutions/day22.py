@@ -66,8 +66,8 @@ def check_new(
 class KVCache:
     """Room for the keys and values of one layer, made once for all that will come.
 
-    ``keys`` and ``values`` are tensors (batch, heads, capacity, head_dim); ``length`` says how many
-    positions hold something, the same for all sequences.
+    ``keys`` and ``values`` are tensors (batch, heads, capacity, head_dim); ``length``, an int, says
+    how many positions hold something, the same for all sequences.
 
     >>> cache = KVCache(batch=1, heads=2, capacity=8, head_dim=4)
     >>> k = v = torch.ones(1, 2, 3, 4)
@@ -86,7 +86,7 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> None:
-        # TODO: two tensors of zeros and a number.
+        # TODO: two tensors of zeros, on ``device``, and a number.
         # HINT: how large are keys and values together?
         ### BEGIN SOLUTION
         # HINT: torch.zeros(shape, dtype=dtype, device=device), twice: the two share no memory.
@@ -101,6 +101,7 @@ class KVCache:
 
         Returns all keys and values so far, (batch, heads, length, head_dim): views of the cache.
         Nothing is allocated, however long it is by now, and no gradient flows through a cache.
+        It stays the same two tensors, and k and v stay the caller's, who may change them later.
 
         - k or v of another shape or dtype is a ValueError (check_new is given).
         - More than there is room for is a ValueError that names the length it would have and the
@@ -204,7 +205,8 @@ class PagedKVCache:
 
     def fork(self, sequence: int) -> int:
         """A new sequence with the same past. → its number. No block is taken and nothing copied:
-        both tables name the same blocks, also the last one, which may be partly filled."""
+        both tables name the same blocks, also the last one, which may be partly filled.
+        ``active`` stays as it is."""
         # TODO: a new sequence, with a table of its own.
         # HINT: two tables name these blocks now. Who keeps count?
         ### BEGIN SOLUTION
@@ -254,6 +256,8 @@ class PagedKVCache:
         - Before a partly filled block is written that other sequences use, too, it is copied to a
           free one, and the copy is written (copy on write). Full blocks are never copied, and
           whoever is the last user of a block writes into it as it is.
+        - ``new`` may be 0: then nothing is written, and no block is copied or taken.
+        - What stands in front of a shorter sequence is 0 also where keys or values are inf or nan.
         - More blocks than are free: a ValueError that names how many are needed and how many are
           free. k or v of another shape or dtype: a ValueError (check_new). After an error
           nothing has changed.
@@ -357,12 +361,15 @@ class CachedAttention(nn.Module):
 
         The new tokens follow those in the cache, and join them. Each sees the cache and what
         came before it among the new ones; ``mask`` (bool or float) hides more of it, and broadcasts
-        to the scores (batch, heads, new, all so far); and so does the cache's own mask.
+        to the scores (batch, heads, new, all so far). What the cache's own mask hides is hidden
+        too, entirely, whatever ``mask`` says.
 
         - What a token is given does not depend on how the text is cut into calls.
         - Only the new tokens are projected. ``attention``'s dropout is not applied: a cache is for
           writing, not for training.
-        - causal=False is a ValueError that says so: the past cannot see what comes.
+        - causal=False is a ValueError that says so, and the cache is as it was: the past cannot
+          see what comes.
+        - Scores and mixture are what ``attend`` makes of them, in a subclass the subclass's.
         - Runs under torch.compile(fullgraph=True) with a KVCache. F.scaled_dot_product_attention
           and nn.MultiheadAttention are not called.
         """
@@ -412,7 +419,7 @@ def generate(
     Args:
         model: a GPT in eval mode; it is not changed
         prompts: ids, one tensor (length,) for each sequence, of any lengths from 1 on
-        new: how many tokens are written
+        new: how many tokens are written, 0 or more; 0 yields nothing
         chunk: how many positions of the prompts are read at once; None: all
         temperature: 0 takes the likeliest token; otherwise one is drawn from softmax(scores /
             temperature), with ``generator``, or torch's own
@@ -424,9 +431,9 @@ def generate(
     - Every position goes through the model once: there is one KVCache a layer, of
       longest prompt + new - 1 positions (the last token is handed out, not read), in the
       dtype of the model.
-    - ValueError at the first step: a prompt without tokens, with its place in the list; prompts and
-      new tokens that need more positions than the model's context, naming both numbers; a chunk
-      below 1, naming it.
+    - ValueError at the first step: a prompt without tokens, with its place in the list, counted
+      from 0; longest prompt + new - 1 beyond the model's context, naming these two numbers; a
+      chunk below 1, naming it.
 
     >>> model = GPT(vocab=10, context=16, dim=8, depth=2, heads=2).eval()
     >>> prompts = [torch.tensor([1, 2, 3]), torch.tensor([4])]
@@ -492,8 +499,9 @@ def cache_bytes(
     """How many bytes the keys and values of some sequences take, in all layers together.
 
     ``heads`` are those of keys and values, ``lengths`` the positions of each sequence (there may be
-    none). Without ``block_size`` they are rows of one KVCache a layer, all as long as the longest;
-    with it they lie in a PagedKVCache, and share no block.
+    none). ``dtype`` is any that tensors have: compressed caches hold int8 or float8. Without
+    ``block_size`` they are rows of one KVCache a layer, all as long as the longest; with it they
+    lie in a PagedKVCache, and share no block.
 
     >>> cache_bytes(layers=12, heads=12, head_dim=64, lengths=[1024])  # GPT-2's smallest model
     37748736

@@ -1,5 +1,7 @@
 """Day 22: cached equals uncached at every step, and blocks that are counted."""
 
+import copy
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -29,6 +31,10 @@ def same(got, wanted, name):
 # KVCache -------------------------------------------------------------------------------------
 
 
+def length_is_int(cache, what):
+    assert type(cache.length) is int, f"{what}: length is {cache.length!r}, which is no int"
+
+
 @exercise("KVCache")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_cache_makes_room(dtype, device):
@@ -37,10 +43,14 @@ def test_cache_makes_room(dtype, device):
         found = (tuple(x.shape), x.dtype, x.device.type)
         assert found == ((2, 3, 5, 4), dtype, device.type), f"{name} is {found}"
     assert cache.length == 0, f"nothing is in the cache, and its length is {cache.length}"
+    length_is_int(cache, "a new cache")
     cache.keys.fill_(1.0)
     assert not cache.values.any(), "keys and values share memory"
     default = day22.KVCache(1, 1, 1, 1)
     assert default.keys.dtype == torch.float32, f"without dtype, keys are {default.keys.dtype}"
+    elsewhere = day22.KVCache(1, 1, 2, 2, device="meta")
+    for name, x in (("keys", elsewhere.keys), ("values", elsewhere.values)):
+        assert x.device.type == "meta", f'device="meta" was given, and {name} are on {x.device}'
 
 
 @exercise("KVCache")
@@ -58,6 +68,7 @@ def test_cache_keeps_what_comes(batch, heads, head_dim, device, rng):
         close(keys, torch.cat(ks, 2), name=f"{what}: keys")
         close(values, torch.cat(vs, 2), name=f"{what}: values")
         assert cache.length == keys.shape[2], f"{what}: length is {cache.length}"
+        length_is_int(cache, what)
     assert keys.data_ptr() == cache.keys.data_ptr(), "the keys that append returns are a copy"
     assert values.data_ptr() == cache.values.data_ptr(), "the values are a copy"
 
@@ -73,15 +84,36 @@ def test_cache_takes_any_strides(device, rng):
 
 
 @exercise("KVCache")
+def test_cache_keeps_its_own_tensors(device, rng):
+    """Filled to the brim at once; then the caller writes into the k and v that it gave."""
+    cache = day22.KVCache(1, 2, 3, 4, device=device)
+    room = cache.keys.data_ptr(), cache.values.data_ptr()
+    k, v = rng.normal(1, 2, 3, 4), rng.normal(1, 2, 3, 4)
+    given = k.clone(), v.clone()
+    cache.append(*given)
+    for x in given:
+        x.zero_()
+    close(cache.keys, k, name="keys, after the caller wrote zeros into the k that it had given")
+    close(cache.values, v, name="values, after the caller wrote zeros into the v that it had given")
+    kept = (cache.keys.data_ptr(), cache.values.data_ptr()) == room
+    assert kept, "after filling the cache at once its keys or values are not the tensor made before"
+
+
+@exercise("KVCache")
 def test_cache_allocates_nothing(device, rng):
     cache = day22.KVCache(2, 4, 4096, 16, device=device)
-    k, v = rng.normal(2, 4, 2, 16), rng.normal(2, 4, 2, 16)
     cache.append(rng.normal(2, 4, 4000, 16), rng.normal(2, 4, 4000, 16))
-    _, seen = watch(cache.append, k, v)
-    assert seen.peak_bytes <= 4096, (
-        f"appending 2 positions behind 4000 takes {seen.peak_bytes:,} bytes: it was all allocated "
-        "before"
-    )
+    for new, strides in ((2, "contiguous"), (64, "transposed")):
+        if strides == "contiguous":
+            k, v = rng.normal(2, 4, new, 16), rng.normal(2, 4, new, 16)
+        else:
+            k, v = (rng.normal(2, new, 4, 16).transpose(1, 2) for _ in range(2))
+        behind = cache.length
+        _, seen = watch(cache.append, k, v)
+        assert seen.peak_bytes <= 4096, (
+            f"appending {new} positions behind {behind}, {strides} k and v, takes "
+            f"{seen.peak_bytes:,} bytes: it was all allocated before"
+        )
 
 
 @exercise("KVCache")
@@ -101,6 +133,7 @@ def test_cache_rewinds(device, rng):
     for length in (5, 3, 3):
         cache.rewind(length)
         assert cache.length == length, f"after rewind({length}) the length is {cache.length}"
+        length_is_int(cache, f"after rewind({length})")
     more = rng.normal(2, 1, 2, 3)
     keys, values = cache.append(more, more)
     close(keys, torch.cat([k[:, :, :3], more], 2), name="keys, 2 of 5 taken back, 2 new ones")
@@ -111,20 +144,34 @@ def test_cache_rewinds(device, rng):
 
 
 @exercise("KVCache")
+def test_cache_rewinds_without_writing(device, rng):
+    cache = day22.KVCache(2, 1, 6, 3, device=device)
+    cache.append(rng.normal(2, 1, 5, 3), rng.normal(2, 1, 5, 3))
+    before = {"keys": cache.keys.clone(), "values": cache.values.clone()}
+    at = {"keys": cache.keys.data_ptr(), "values": cache.values.data_ptr()}
+    cache.rewind(2)
+    for name, x in (("keys", cache.keys), ("values", cache.values)):
+        untouched = torch.equal(x, before[name]) and x.data_ptr() == at[name]
+        assert untouched, f"rewind(2) behind 5 positions: {name} were touched"
+
+
+@exercise("KVCache")
 def test_cache_refuses(device, rng):
     cache = day22.KVCache(2, 3, 5, 4, device=device)
     good = rng.normal(2, 3, 2, 4)
     cache.append(good, good)
     before = cache.keys.clone(), cache.values.clone()
-    six = rng.normal(2, 3, 4, 4)
-    refused(
-        lambda: cache.append(six, six),
-        names=(
-            6,
-            5,
-        ),
-        what="2 and 4 positions, capacity 5",
-    )
+
+    def unchanged(what):
+        assert cache.length == 2, (
+            f"{what}: refused, but the length is {cache.length} now, and it was 2"
+        )
+        same = torch.equal(cache.keys, before[0]) and torch.equal(cache.values, before[1])
+        assert same, f"{what}: refused, but it has changed the cache"
+
+    four, what = rng.normal(2, 3, 4, 4), "2 and 4 positions, capacity 5"
+    refused(lambda: cache.append(four, four), names=(6, 5), what=what)
+    unchanged(what)
     for name, k, v in (
         ("k", rng.normal(1, 3, 2, 4), good),
         ("k", rng.normal(2, 1, 2, 4), good),
@@ -134,11 +181,17 @@ def test_cache_refuses(device, rng):
     ):
         what = f"k {tuple(k.shape)} and v {tuple(v.shape)}, {v.dtype}, in a cache (2, 3, 5, 4)"
         refused(lambda k=k, v=v: cache.append(k, v), names=(f"{name} ",), what=what)
+        unchanged(what)
+
+
+@exercise("KVCache")
+def test_cache_refuses_to_rewind(device, rng):
+    cache = day22.KVCache(2, 3, 5, 4, device=device)
+    cache.append(rng.normal(2, 3, 2, 4), rng.normal(2, 3, 2, 4))
     for length in (3, -1):
-        refused(lambda length=length: cache.rewind(length), names=(length, 2),
-                what=f"rewind({length}) with 2 positions")  # fmt: skip
-    unchanged = torch.equal(cache.keys, before[0]) and torch.equal(cache.values, before[1])
-    assert unchanged and cache.length == 2, "an append that was refused has changed the cache"
+        what = f"rewind({length}) with 2 positions"
+        refused(lambda length=length: cache.rewind(length), names=(length, 2), what=what)
+        assert cache.length == 2, f"{what}: refused, but the length is {cache.length} now"
 
 
 # PagedKVCache --------------------------------------------------------------------------------
@@ -152,12 +205,17 @@ def consistent(cache, what):
         assert len(table) == due, (
             f"{what}: a sequence of {cache.lengths[s]} positions has {len(table)} blocks of {size}"
         )
-    counted = [
-        sum(table.count(b) for table in cache.tables.values()) for b in range(len(cache.users))
-    ]
-    assert cache.users == counted, f"{what}: users are {cache.users}, the tables name {counted}"
-    free = [b for b, n in enumerate(counted) if n == 0]
-    assert sorted(cache.free) == free, f"{what}: free are {sorted(cache.free)}, not {free}"
+    named = Counter(b for table in cache.tables.values() for b in table)
+    for b, users in enumerate(cache.users):
+        assert users == named[b], (
+            f"{what}: {named[b]} tables name block {b}, and it is said to have {users} users"
+        )
+    lost = sorted(set(range(len(cache.users))) - set(named) - set(cache.free))
+    assert not lost, f"{what}: nobody uses the blocks {lost}, and they are not in free"
+    used = sorted(set(cache.free) & set(named))
+    assert not used, f"{what}: the blocks {used} are in free, and tables name them"
+    twice = sorted(b for b, n in Counter(cache.free).items() if n > 1)
+    assert not twice, f"{what}: the blocks {twice} are in free more than once"
 
 
 class Model:
@@ -244,6 +302,52 @@ def test_paged_shares_a_prompt(device, rng):
         shared = [len({cache.tables[s][i] for s in (a, b, c)}) for i in range(full)]
         assert shared == [1] * full, f"{what}: full blocks were copied: {shared}"
         model.append([c, a], 4, f"{what}: two go on over a border")
+
+
+@exercise("PagedKVCache")
+def test_paged_fork_leaves_active(device, rng):
+    cache = day22.PagedKVCache(4, 2, 1, 2, device=device)
+    model = Model(cache, rng)
+    a = model.add()
+    model.append([a], 3, "a prompt of 3 in blocks of 2")
+    b = model.fork(a)
+    assert cache.active == [a], f"active was {[a]}, and after fork({a}) → {b} it is {cache.active}"
+
+
+@exercise("PagedKVCache")
+@pytest.mark.parametrize("free", [6, 0], ids="{} free".format)
+def test_paged_append_of_no_positions(free, device, rng):
+    """Two sequences share a partly filled block, and nothing is written into it."""
+    cache = day22.PagedKVCache(2 + free, 2, 1, 2, device=device)
+    model = Model(cache, rng)
+    a = model.add()
+    model.append([a], 3, "a prompt of 3 in blocks of 2")
+    b = model.fork(a)
+    before = copy.deepcopy((cache.tables, cache.users, sorted(cache.free)))
+    what = f"0 positions for two that share a block, {free} blocks free"
+    model.append([a, b], 0, what)
+    after = cache.tables, cache.users, sorted(cache.free)
+    for name, x, y in zip(("tables", "users", "free"), before, after, strict=True):
+        assert x == y, f"{what}: {name} were {x}, and are {y}: nothing was to be copied or taken"
+
+
+@exercise("PagedKVCache")
+def test_paged_padding_is_zero(device, rng):
+    """Also where keys and values are infinite: inf · 0 is nan."""
+    cache = day22.PagedKVCache(8, 2, 1, 2, device=device)
+    numbers = [cache.add(), cache.add()]
+    for number, n in zip(numbers, (4, 2), strict=True):
+        k = rng.normal(1, 1, n, 2).clone()
+        k[:, :, 0] = torch.inf
+        cache.active = [number]
+        cache.append(k, k)
+    cache.active = numbers
+    new = rng.normal(2, 1, 1, 2)
+    for name, x in zip(("keys", "values"), cache.append(new, new), strict=True):
+        front = x[1, 0, :2].tolist()
+        assert front == [[0, 0], [0, 0]], (
+            f"{name}: in front of 3 positions, of which the first is inf, stand {front}, not zeros"
+        )
 
 
 @exercise("PagedKVCache")
@@ -383,6 +487,49 @@ def test_attention_masks(device, rng):
 
 
 @exercise("CachedAttention", ban=BAN)
+def test_attention_mask_of_two_axes(device, rng):
+    """(new, all so far), as the scores have at their end. Each token sees itself and two before."""
+    whole, x = attention(rng, device), rng.normal(3, 7, 12, dtype=WIDE)
+    near = torch.ones(7, 7, dtype=torch.bool, device=device).triu(-2)
+    cached = day22.CachedAttention(whole, day22.KVCache(3, 3, 7, 4, dtype=WIDE, device=device))
+    cached(x[:, :4])
+    got = cached(x[:, 4:], near[4:])
+    wanted = whole(x, mask=near, causal=True)[:, 4:]
+    same(
+        got, wanted, "batch 3, 3 tokens behind 4 with a mask (3, 7) of queries and keys: the result"
+    )
+
+
+@exercise("CachedAttention", ban=BAN)
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_attention_mask_and_blocks(kind, device, rng):
+    """Prompts of 5 and 2 tokens, then one step of both with a mask, beside the cache's own."""
+    whole = attention(rng, device)
+    cache = day22.PagedKVCache(8, 3, 3, 4, dtype=WIDE, device=device)
+    cached = day22.CachedAttention(whole, cache)
+    texts, numbers = [rng.normal(1, n, 12, dtype=WIDE) for n in (6, 3)], [cache.add(), cache.add()]
+    for text, number in zip(texts, numbers, strict=True):
+        cache.active = [number]
+        cached(text[:, :-1])
+    if kind == "bool":
+        mask = torch.ones(2, 1, 1, 6, dtype=torch.bool, device=device)
+        wanted = [whole(text, causal=True)[:, -1:] for text in texts]
+        what = "mask: True throughout"
+    else:
+        # The newest key is the only one that is left, however little the mask gives it.
+        mask = torch.full((2, 1, 1, 6), -torch.inf, dtype=WIDE, device=device)
+        mask[..., -1] = -1e12
+        mask[1, ..., :3] = 0.0
+        wanted = [whole(text[:, -1:]) for text in texts]
+        what = "mask: -1e12 at its key, -inf at older ones, 0 in front of the text"
+    cache.active = numbers
+    got = cached(torch.cat([text[:, -1:] for text in texts]), mask)
+    for i, n in enumerate((6, 3)):
+        name = f"the newest token of a text of {n} beside one of {9 - n} ({what})"
+        same(got[i : i + 1], wanted[i], name)
+
+
+@exercise("CachedAttention", ban=BAN)
 def test_attention_with_blocks(device, rng):
     """Prompts of 5 and 2 tokens, then 4 steps of both; each as if it were alone."""
     whole = attention(rng, device)
@@ -444,6 +591,19 @@ def test_attention_refuses_to_look_ahead(device, rng):
     refused(lambda: cached(rng.normal(1, 2, 12, dtype=WIDE), causal=False), names=("causal",),
             what="causal=False")  # fmt: skip
     assert cached.cache.length == 0, "a call that was refused has filled the cache"
+
+
+@exercise("CachedAttention")
+def test_attention_attends_as_a_subclass_does(device, rng):
+    class Nothing(day22.CachedAttention):
+        def attend(self, q, k, v, mask):
+            return torch.zeros_like(q)
+
+    whole = attention(rng, device)
+    cached = Nothing(whole, day22.KVCache(2, 3, 5, 4, dtype=WIDE, device=device))
+    got = cached(rng.normal(2, 5, 12, dtype=WIDE))
+    bias = whole.out_proj.bias.expand(2, 5, 12)
+    same(got, bias, "what out_proj makes of the zeros that a subclass's attend returns")
 
 
 @exercise("CachedAttention")
@@ -528,11 +688,35 @@ def test_generate_hands_out_at_once(device, rng):
     model.tokens.register_forward_hook(lambda _, inputs, __: read.append(inputs[0].shape[-1]))
     steps = day22.generate(model, prompts, 4, chunk=2)
     next(steps)
-    assert read == [2, 2, 1], f"for the first token behind 5, in chunks of 2, it read {read}"
+    assert read == [2, 2, 1], (
+        f"prompts of 3 and 5 in chunks of 2: before the first token was handed out, {read} "
+        "positions were read, and [2, 2, 1] are needed"
+    )
     rest = list(steps)
-    assert read == [2, 2, 1, 1, 1, 1], f"for 4 tokens it read {read}: the last one is not needed"
-    assert len(rest) == 3 and rest[0].dtype == torch.int64, f"then came {rest}"
-    assert list(day22.generate(model, prompts, 0)) == [], "no token was asked for"
+    assert read == [2, 2, 1, 1, 1, 1], (
+        f"for 4 tokens {read} positions were read, and [2, 2, 1, 1, 1, 1] are needed: nobody needs "
+        "to read the last token"
+    )
+    assert len(rest) == 3, f"4 tokens were asked for: behind the first came {len(rest)}"
+
+
+@exercise("generate")
+@pytest.mark.parametrize("new", [0], ids="new={}".format)
+def test_generate_writes_nothing(new, device, rng):
+    got = list(day22.generate(gpt(rng, device), texts(rng, 3, 5), new))
+    assert got == [], f"new={new}: no token was asked for, and {len(got)} came"
+
+
+@exercise("generate")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_generate_yields_ids(temperature, device, rng):
+    steps = day22.generate(gpt(rng, device), texts(rng, 3, 1), 4, temperature=temperature)
+    for i, token in enumerate(steps):
+        found = tuple(token.shape), token.dtype, token.device.type
+        assert found == ((2,), torch.int64, device.type), (
+            f"temperature {temperature}, two prompts: token {i} is {found}, and "
+            f"{((2,), torch.int64, device.type)} is due"
+        )
 
 
 @exercise("generate")
@@ -567,7 +751,10 @@ def test_generate_room(device, rng):
         list(day22.generate(model, texts(rng, 3, 5), 8))
     finally:
         day22.KVCache = original
-    assert made == [((2, 3, 12, 4), torch.bfloat16)] * 2, f"the caches of the two layers: {made}"
+    assert made == [((2, 3, 12, 4), torch.bfloat16)] * 2, (
+        "two layers, prompts of 3 and 5, 8 new tokens: due are two caches (2, 3, 12, 4) of "
+        f"torch.bfloat16, and {len(made)} were made: {made}"
+    )
 
 
 @exercise("generate")
@@ -614,6 +801,24 @@ def test_generate_draws_with_the_generator(device, rng):
 
 
 @exercise("generate")
+def test_generate_draws_with_torchs_own_generator(device, rng):
+    model, prompts = gpt(rng, device), texts(rng, 3, 2)
+
+    def text(seed):
+        torch.manual_seed(seed)
+        return torch.stack(list(day22.generate(model, prompts, 20, temperature=1e4)))
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        one, once_more, other = text(1), text(1), text(2)
+    assert torch.equal(one, once_more), (
+        "without a generator, after torch.manual_seed(1) and again after it: two different texts"
+    )
+    assert not torch.equal(one, other), (
+        "without a generator, after torch.manual_seed(1) and after (2): the same text"
+    )
+
+
+@exercise("generate")
 def test_generate_refuses(device, rng):
     model = gpt(rng, device, context=10)
     list(day22.generate(model, texts(rng, 6), 5))
@@ -629,7 +834,7 @@ def test_generate_refuses(device, rng):
 
 
 @exercise("cache_bytes")
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.int8, torch.float8_e4m3fn], ids=str)
 def test_bytes_of_rows(dtype, device):
     for layers, heads, d, lengths in ((1, 1, 1, [1]), (2, 3, 64, [50, 7, 50]), (4, 2, 32, [33])):
 
@@ -647,8 +852,8 @@ def test_bytes_of_rows(dtype, device):
 
 @exercise("cache_bytes")
 def test_bytes_of_blocks(device, rng):
-    for size in (1, 4, 16):
-        for lengths in ([1], [16], [17, 3], [0, 5, 64], [4, 8]):
+    for size in (1, 4, 16, 2048):
+        for lengths in ([1], [16], [17, 3], [0, 5, 64], [4, 8], [2049, 2048]):
             blocks = sum(len(range(0, n, size)) for n in lengths)
             wanted = 2 * blocks * size * 3 * 5 * 2 * 4
             got = day22.cache_bytes(2, 3, 5, lengths, torch.float32, block_size=size)
