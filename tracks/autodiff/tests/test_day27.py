@@ -671,6 +671,9 @@ def test_jacobian_dtypes(rng):
     close(found.data, 2 * np.eye(3, dtype=np.float32), name="Jacobian of x · 2")
     empty = day27.jacobian(lambda x: x[:0], x)
     assert (empty.shape, empty.dtype) == ((0, 3), np.float32)
+    several = day27.jacobian(lambda a, b: a[:0], (x, leaf(rng.normal(2))))
+    shapes = [found.shape for found in several]
+    assert shapes == [(0, 3), (0, 2)], f"no results of inputs of (3,) and (2,): {shapes}"
 
 
 @exercise("jacobian")
@@ -788,6 +791,10 @@ def test_batch_jacobian_leaves_everything_alone(quiet, rng):
     y.sum().backward()
     found = day27.batch_jacobian(lambda t: leaf(np.ones((2, 2)), False), leaf(rng.normal(2, 3)))
     same(found, torch.zeros(2, 2, 3).double(), "Jacobians of a constant")
+    plain = leaf(rng.normal(2, 3), False)
+    found = day27.batch_jacobian(lambda t: (t * w).sum(1), plain)
+    same(found, torch.tensor(np.stack([w.data, w.data])), "Jacobians, x a constant")
+    assert not plain.requires_grad, "x requires a gradient now"
 
 
 @exercise("batch_jacobian")
@@ -797,6 +804,7 @@ def test_batch_jacobian_refuses(rng):
     refused(f, lambda x: x.sum(0), x, what="3 results of 2 samples", names=["(3,)", "(2, 3)"])
     refused(f, lambda x: x.sum(), x, what="one number of 2 samples")
     refused(f, lambda x: x, leaf(1.0), what="an x without axes")
+    refused(f, lambda x: x.reshape(1), leaf(1.0), what="an x without axes, of which f gives (1,)")
 
 
 # -- Hessians ----------------------------------------------------------------------------------
@@ -807,7 +815,9 @@ def test_hessian_as_torch_has_it(rng):
     for shape in [(), (1,), (4,), (2, 3), (0,)]:
         x = np.array(rng.normal(*shape))
         right = functional.hessian(weighted, twin(x)) if x.size else torch.zeros(0, 0).double()
-        same(day27.hessian(weighted, leaf(x)), right, f"Hessian, {shape}")
+        mine = leaf(x.copy())
+        same(day27.hessian(weighted, mine), right, f"Hessian, {shape}")
+        close(mine.data, x, name=f"x of {shape} after the Hessian")
 
 
 @exercise("hessian")
@@ -911,7 +921,7 @@ def penalty_of_torch(f, x, target):
 
 
 @exercise("gradient_penalty")
-@pytest.mark.parametrize("shape", [(4, 3), (1, 3), (3, 2, 2)])
+@pytest.mark.parametrize("shape", [(4, 3), (1, 3), (4,), (3, 3, 2)])
 @pytest.mark.parametrize("rank", [1, 2])
 def test_penalty_as_torch_computes_it(shape, rank, rng):
     x = np.array(rng.normal(*shape))
