@@ -43,7 +43,7 @@ import triton.language as tl
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TILE = 64
 MAX_K = 128
-WARPS, STAGES = 8, 3
+WARPS, STAGES = 8, 3  # num_warps, num_stages of matmul, matmul_bias; matmul_tile: the defaults
 
 
 def _side(n: int) -> int:
@@ -75,8 +75,8 @@ def matmul_tile_kernel(
     # TODO: load a (TILE, BLOCK_K) block of a and a (BLOCK_K, TILE) block of b; one tl.dot; store.
     # HINT: Three axes run here, and every block has two of them. Which of the two needs which mask?
     ### BEGIN SOLUTION
-    # HINT: row and column as on day 15, and k = tl.arange(0, BLOCK_K); a has row[:, None] and
-    #       k[None, :], b has k[:, None] and column[None, :].
+    # HINT: row and column as on day 15, and k = tl.arange(0, BLOCK_K).to(tl.int64); a has
+    #       row[:, None] and k[None, :], b has k[:, None] and column[None, :].
     # HINT: What is beyond inner must be 0 in both operands, so that it adds nothing.
     # HINT: tl.dot(a, b, input_precision="ieee") keeps all digits of float32; 16-bit types have no
     #       such choice. The store rounds.
@@ -102,9 +102,10 @@ def matmul_tile(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + ..., for K of at most 128 summands. This is
     the shape of a projection to few dimensions and back (LoRA), and of attention's scores.
 
-    Limits: one launch of one program for each TILE x TILE tile, with a grid of one axis; no memory
-    but the result's. In 16-bit types: tensor-core instructions (wgmma on sm_90, mma on sm_80), no
-    spilled registers, and loads of 128 bits where rows or columns are contiguous and aligned.
+    Limits: one launch of one program for each TILE x TILE tile, with a grid of one axis (a size of
+    0 needs none), and no kernel besides, such as one that fills the result; no memory but the
+    result's. In 16-bit types: tensor-core instructions (wgmma on sm_90, mma on sm_80), no spilled
+    registers, and loads of 128 bits where rows or columns are contiguous and aligned.
 
     Args:
         a: (M, K) of any strides; float32, float16 or bfloat16. Any size may be 0; K at most 128.
@@ -164,14 +165,15 @@ def matmul_sum_kernel(
 ):
     """The (BLOCK_M, BLOCK_N) tile of a @ b at these rows and columns, in float32; not stored.
 
-    For kernels to call: row (BLOCK_M,) and column (BLOCK_N,) are int64; those beyond rows and
-    columns give numbers that nobody needs.
+    For kernels to call: row (BLOCK_M,) and column (BLOCK_N,) are int64, and k must be; those beyond
+    rows and columns give numbers that nobody needs.
     """
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     # TODO: walk along K by BLOCK_K: load a block of a and one of b, and add their product to total.
     # HINT: What of matmul_tile_kernel is the same in every step, and what moves on?
     ### BEGIN SOLUTION
-    # HINT: Only k moves: start + tl.arange(0, BLOCK_K), for start in range(0, inner, BLOCK_K).
+    # HINT: Only k moves: (start + tl.arange(0, BLOCK_K)).to(tl.int64), for start in
+    #       range(0, inner, BLOCK_K).
     # HINT: total = tl.dot(a, b, total, input_precision="ieee") adds to what is there.
     for start in range(0, inner, BLOCK_K):
         k = (start + tl.arange(0, BLOCK_K)).to(tl.int64)
@@ -239,7 +241,8 @@ def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     while K passes by, ``_block_k`` elements a step. Each element of a is loaded once for each
     column of tiles, each element of b once for each row of tiles.
 
-    Limits: as for ``matmul_tile``, with one program for each such tile; in 16-bit types at most
+    Limits: as for ``matmul_tile``, with one program for each such tile, and BLOCK_K of ``_block_k``
+    elements (or fewer, where they hold all of K); in 16-bit types at most
     101,376 bytes of shared memory a program: so much has every NVIDIA GPU from sm_80 on.
 
     Args:
@@ -298,7 +301,7 @@ def matmul_bias_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Program i computes tile i of a @ b plus the bias of its columns."""
+    """Program i computes tile i of a @ b plus the bias; tiles are numbered as in matmul_kernel."""
     # TODO: as matmul_kernel, and add bias[column] to every row of the tile before it is stored.
     # HINT: How many elements of the bias does a tile need, and along which axis do they lie?
     ### BEGIN SOLUTION

@@ -19,6 +19,7 @@ from tracks.triton import day16
 F32, F16, BF16 = "float32", "float16", "bfloat16"
 HALVES = [torch.float16, torch.bfloat16]
 TILE = 64
+FILLS = ("zeros", "ones", "full", "zero_", "fill_")
 nan, inf = float("nan"), float("inf")
 
 
@@ -39,20 +40,30 @@ def product(a, b, bias=None):
 
 def check(f, a, b, *bias, tile=None, **options):
     """Right values in new memory, by one launch of so many programs and nothing besides."""
+    blocked = tile is None  # in steps of _block_k elements
     (rows, inner), columns = a.shape, b.shape[1]
     tile = tile or (side(rows), side(columns))
     out, seen = watch(f, a, b, *bias)
     expected, scale = product(a, b, *bias)
     close(out, expected, dtype=a.dtype, terms=max(inner, 1), scale=scale, tile=tile, **options)
     assert out.is_contiguous(), f"the result has the strides {out.stride()}: it is to be contiguous"
-    if out.numel() or seen.launches:
+    if seen.launches or (out.numel() and inner):
         assert len(seen.launches) == 1, f"expected 1 kernel launch, saw {len(seen.launches)}"
         grid = seen.launches[0].grid
         assert math.prod(grid[1:]) == 1, f"the grid {grid} has more than one axis"
         programs = math.ceil(rows / tile[0]) * math.ceil(columns / tile[1])
         assert grid[0] == programs, (
-            f"{grid[0]} programs were launched for a result of shape {tuple(out.shape)}, but tiles "
-            f"of {tile[0]} x {tile[1]} elements make {programs}"
+            f"the grid was {grid} for a result of shape {tuple(out.shape)}, but tiles of "
+            f"{tile[0]} x {tile[1]} elements make it ({programs},)"
+        )
+        fills = [name for name in seen.operators if any(word in name for word in FILLS)]
+        assert not fills, (
+            f"{fills[0]} filled memory: on a GPU that is a kernel of its own, besides the launch"
+        )
+        step, expected = seen.launches[0].meta.get("BLOCK_K"), 128 // a.element_size()
+        assert not blocked or step == expected or inner <= (step or 0) < expected, (
+            f"the kernel ran with BLOCK_K = {step} for {a.dtype} and K = {inner}, but _block_k "
+            f"gives {expected}"
         )
     size = out.numel() * out.element_size()
     assert seen.peak_bytes <= size + 1024, (
@@ -65,6 +76,22 @@ def check_tile(a, b, **options):
     check(day16.matmul_tile, a, b, tile=(TILE, TILE), **options)
 
 
+def check_order(kernel, device, **constants):
+    """The first two programs compute the two tiles side by side at the top."""
+    height, width = (constants.get(name, TILE) for name in ("BLOCK_M", "BLOCK_N"))
+    rows, columns = 2 * height, 2 * width
+    a, b = torch.ones(rows, 3, device=device), torch.ones(3, columns, device=device)
+    out = torch.full((rows, columns), nan, device=device)
+    bias = [b[0]] if kernel is day16.matmul_bias_kernel else []
+    strides = [stride for x in (a, b, *bias) for stride in x.stride()]
+    kernel[(2,)](a, b, *bias, out, *strides, rows, columns, 3, **constants)
+    tiles = [(i, j) for i in (0, 1) for j in (0, 1) if not out[height * i, width * j].isnan()]
+    assert tiles == [(0, 0), (0, 1)], (
+        f"of 2 x 2 tiles, the first two programs computed the tiles {tiles}, and not "
+        "[(0, 0), (0, 1)]: tiles are numbered along the rows of tiles"
+    )
+
+
 def check_report(report, instruction):
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert (report.tensor_core or "").startswith(instruction), (
@@ -72,9 +99,10 @@ def check_report(report, instruction):
         "instructions were expected: do both operands of tl.dot have a 16-bit type, and do four "
         "warps or more share the tile?"
     )
+    why = ": do enough warps share the sums of a tile?" if report.warps < 8 else ""
     assert report.spill_bytes == 0, (
-        f"{report.kernel} spills {report.spill_bytes} bytes a thread on {report.chip}: do enough "
-        "warps share the sums of a tile?"
+        f"{report.kernel} spills {report.spill_bytes} bytes a thread on {report.chip} with "
+        f"num_warps = {report.warps}{why}"
     )
     assert report.widest_load_bits == 128, (
         f"loads are {report.widest_load_bits} bits wide: {why_narrow(report)}"
@@ -91,8 +119,8 @@ def check_report(report, instruction):
 @exercise("matmul_tile")
 @shapes(
     "rows, columns, inner, dtype",
-    *[(0, 3, 4, F32), (3, 0, 4, F32), (3, 4, 0, F16), (1, 1, 1, F32), (63, 65, 17, BF16)],
-    *[(65, 128, 128, F16), (130, 70, 100, F32), (5, 200, 16, F32)],
+    *[(0, 3, 20, F32), (3, 0, 20, F32), (3, 4, 0, F16), (1, 1, 1, F32), (5, 2, 8, F16)],
+    *[(63, 65, 17, BF16), (65, 128, 128, F16), (130, 70, 100, F32), (5, 200, 16, F32)],
     gpu=[(4096, 4096, 128, BF16), (1023, 2049, 65, F16), (1000, 1000, 128, F32)],
 )
 def test_tile_matches_float64(rows, columns, inner, dtype, rng):
@@ -147,6 +175,15 @@ def test_tile_refuses_what_does_not_fit(rng):
     for n in (4, 5, 7, 1):
         refused(day16.matmul_tile, a, rng.normal(n, 3), what=f"6 columns in a and {n} rows in b")
     refused(day16.matmul_tile, rng.normal(3, 129), rng.normal(129, 3), what="K = 129")
+    a, b, what = rng.normal(0, 6), rng.normal(5, 3), "6 columns and no rows in a, and 5 rows in b"
+    refused(day16.matmul_tile, a, b, what=what)
+    a, b = rng.normal(0, 129), rng.normal(129, 3)
+    refused(day16.matmul_tile, a, b, what="K = 129 and no rows in a")
+
+
+@exercise("matmul_tile")
+def test_tiles_are_numbered_along_their_rows(device):
+    check_order(day16.matmul_tile_kernel, device, TILE=TILE, BLOCK_K=16)
 
 
 @exercise("matmul_tile")
@@ -158,8 +195,9 @@ def test_tile_uses_tensor_cores(rng):
 
 # matmul -------------------------------------------------------------------------------------
 
-SIZES = [(0, 3, 4, F32), (3, 0, 4, F32), (3, 4, 0, F16), (1, 1, 1, F32), (17, 33, 65, F16)]
-SIZES += [(130, 128, 70, BF16), (3, 5, 1000, BF16), (129, 257, 33, F32), (40, 40, 129, F16)]
+SIZES = [(0, 3, 20, F32), (3, 0, 20, F32), (3, 4, 0, F16), (1, 1, 1, F32), (5, 2, 8, F16)]
+SIZES += [(17, 33, 65, F16), (130, 128, 70, BF16), (3, 5, 1000, BF16)]
+SIZES += [(129, 257, 33, F32), (40, 40, 129, F16)]
 LARGE = [(4096, 4096, 4096, BF16), (1023, 2049, 1537, F16), (1000, 1000, 1000, F32)]
 
 
@@ -216,6 +254,13 @@ def test_matmul_refuses_what_does_not_fit(rng):
     a = rng.normal(4, 6)
     for n in (4, 5, 7, 1):
         refused(day16.matmul, a, rng.normal(n, 3), what=f"6 columns in a and {n} rows in b")
+    a, b, what = rng.normal(0, 6), rng.normal(5, 3), "6 columns and no rows in a, and 5 rows in b"
+    refused(day16.matmul, a, b, what=what)
+
+
+@exercise("matmul")
+def test_matmul_numbers_tiles_along_their_rows(device):
+    check_order(day16.matmul_kernel, device, BLOCK_M=32, BLOCK_N=16, BLOCK_K=16)
 
 
 @exercise("matmul")
@@ -285,6 +330,15 @@ def test_bias_refuses_what_does_not_fit(rng):
     for n in (4, 5, 7):
         what = f"6 columns in a and {n} rows in b"
         refused(day16.matmul_bias, a, rng.normal(n, 3), rng.normal(3), what=what)
+    empty, what = rng.normal(0, 6), "no rows, 3 columns and a bias of 2"
+    refused(day16.matmul_bias, empty, b, rng.normal(2), what=what)
+    what = "6 columns and no rows in a, and 5 rows in b"
+    refused(day16.matmul_bias, empty, rng.normal(5, 3), rng.normal(3), what=what)
+
+
+@exercise("matmul_bias")
+def test_bias_numbers_tiles_along_their_rows(device):
+    check_order(day16.matmul_bias_kernel, device, BLOCK_M=32, BLOCK_N=16, BLOCK_K=16)
 
 
 @exercise("matmul_bias")
