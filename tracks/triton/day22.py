@@ -43,10 +43,10 @@ MAX_BLOCK, LONG_BLOCK = 16_384, 8192
 def _blocks(columns: int) -> dict[str, int]:
     """Keywords of a launch: a block, how many blocks cover a row, and the warps.
 
-    As on day 13, 16 elements a thread. A row of up to MAX_BLOCK columns is one block; longer ones
-    are taken in smaller blocks, because the loops need registers beside the block that stays. With
-    BLOCKS as a constant the compiler makes a kernel for rows of one block, which has no loop,
-    another one for three blocks, and so on.
+    As on day 13, 16 elements a thread, with 4 warps at least. A row of up to MAX_BLOCK columns is
+    one block; longer ones are taken in smaller blocks, because the loops need registers beside the
+    block that stays. With BLOCKS as a constant the compiler makes a kernel for rows of one block,
+    which has no loop, another one for three blocks, and so on.
     """
     whole = columns <= MAX_BLOCK
     block = triton.next_power_of_2(max(columns, 1)) if whole else LONG_BLOCK
@@ -79,9 +79,10 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float = 1e-6) -> torch.
     out[i, j] = x[i, j] / sqrt(mean_k x[i, k]^2 + eps) * weight[j] (Zhang and Sennrich). Everything
     is computed in float32 and rounded once, at the store.
 
-    Limits: one launch, and no memory but the result's. In a kernel for rows of up to 16,384
-    columns x and weight are loaded in one place each, that is, a row is read once; loads and stores
-    are 128 bits wide where rows are aligned. For contiguous rows no kernel spills registers.
+    Limits: one launch (for an empty x one or none), and no memory but the result's. In a kernel for
+    rows of up to 16,384 columns x and weight are loaded in one place each, that is, a row is read
+    once; loads and stores are 128 bits wide where rows are aligned. For contiguous rows no kernel
+    spills registers.
 
     Args:
         x: (rows, columns) of any strides; float32, float16 or bfloat16. Either size may be 0, and a
@@ -90,7 +91,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float = 1e-6) -> torch.
         eps: greater than 0; added to the mean of the squares, not to its root.
 
     Returns:
-        A new contiguous tensor of x's shape and dtype.
+        A new contiguous tensor of x's shape and dtype, also of an empty x.
 
     Example:
         rms_norm([[1, 7]], [1, 2]) is [[0.2, 2.8]] up to eps: the root mean square is 5.
@@ -142,9 +143,10 @@ def layer_norm(
     against the deviation, as on day 11. Everything is computed in float32 and rounded once, at the
     store.
 
-    Limits: one launch, and no memory but the result's. In a kernel for rows of up to 16,384
-    columns x, weight and bias are loaded in one place each, that is, a row is read once; loads and
-    stores are 128 bits wide where rows are aligned. For contiguous rows no kernel spills registers.
+    Limits: one launch (for an empty x one or none), and no memory but the result's. In a kernel for
+    rows of up to 16,384 columns x, weight and bias are loaded in one place each, that is, a row is
+    read once; loads and stores are 128 bits wide where rows are aligned. For contiguous rows no
+    kernel spills registers.
 
     Args:
         x: (rows, columns) of any strides; float32, float16 or bfloat16. Either size may be 0, and a
@@ -154,7 +156,8 @@ def layer_norm(
         eps: greater than 0; added to the variance, not to its root.
 
     Returns:
-        A new contiguous tensor of x's shape and dtype. A row of equal elements becomes the bias.
+        A new contiguous tensor of x's shape and dtype, also of an empty x. A row of equal elements
+        becomes the bias, up to the rounding error of its mean times weight / sqrt(eps).
 
     Example:
         layer_norm([[1, 3]], [1, 2], [0, 5]) is [[-1, 7]] up to eps.
@@ -202,9 +205,9 @@ def layer_norm_residual(
     What is normalised is new as it is stored, after its rounding: then out is what layer_norm makes
     of new, and a backward pass that keeps new alone sees the numbers that the forward pass saw.
 
-    Limits: one launch, and no memory but the two results'. In a kernel for rows of up to 16,384
-    columns x, r, weight and bias are loaded in one place each; loads and stores are 128 bits wide
-    where rows are aligned. For contiguous rows no kernel spills registers.
+    Limits: one launch (for an empty x one or none), and no memory but the two results'. In a kernel
+    for rows of up to 16,384 columns x, r, weight and bias are loaded in one place each; loads and
+    stores are 128 bits wide where rows are aligned. For contiguous rows no kernel spills registers.
 
     Args:
         x: (rows, columns) of any strides; float32, float16 or bfloat16: what a layer has computed.
@@ -215,7 +218,8 @@ def layer_norm_residual(
 
     Returns:
         out: a new contiguous tensor of x's shape and dtype.
-        new: a new contiguous tensor of r's shape and dtype. x and r stay as they are.
+        new: a new contiguous tensor of r's shape and dtype. x and r stay as they are, and are not
+            what is returned, not even when they are empty.
 
     Example:
         layer_norm_residual([[1, 1]], [[0, 2]], [1, 2], [0, 5]) is ([[-1, 7]], [[1, 3]]) up to eps.

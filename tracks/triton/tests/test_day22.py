@@ -34,8 +34,22 @@ def check_run(seen, *results):
         f"what is returned takes {size} bytes, but {seen.peak_bytes} were allocated: is an input "
         "copied, or an intermediate result stored?"
     )
+
+
+def check_new(inputs, *results):
+    """Contiguous tensors of their own; before their values are compared."""
     for out in results:
+        if not isinstance(out, torch.Tensor):
+            continue  # close() says what it is instead
+        assert all(out is not x for x in inputs), (
+            "an input itself was returned; asked for is a new tensor, also of an empty input"
+        )
         assert out.is_contiguous(), f"a result has the strides {out.stride()}, not contiguous ones"
+
+
+def blocks_of_two(columns):
+    """In the place of the day's ``_blocks``: short rows go through the loops, too."""
+    return {"BLOCK": 2, "BLOCKS": (columns + 1) // 2, "num_warps": 1}
 
 
 def only_report(f, *args):
@@ -76,6 +90,7 @@ def parameters(rng, columns, *dtypes):
 def check_rms(x, weight, eps=None, name="result", values=None, **options):
     """``values``: what x holds, where the memory around it is too large to be converted."""
     out, seen = watch(day22.rms_norm, x, weight, *([] if eps is None else [eps]))
+    check_new([x], out)
     x64 = (x if values is None else values).double()
     square = x64.square().mean(-1, keepdim=True)
     expected = x64 / (square + (1e-6 if eps is None else eps)).sqrt() * weight.double()
@@ -157,9 +172,29 @@ def test_rms_norm_reads_beyond_int32(rng):
 
 
 @exercise("rms_norm")
+def test_rms_norm_reads_blocks_beyond_int32(monkeypatch, rng):
+    monkeypatch.setattr(day22, "_blocks", blocks_of_two)
+    x, weight = rng.normal(3, 5, dtype=F16), rng.normal(5)
+    for name, view in far_apart(x):
+        check_rms(view, weight, name=f"rms_norm in three blocks of a {name} input", values=x)
+
+
+@exercise("rms_norm")
 def test_rms_norm_reads_a_row_once(rng):
     weight = rng.normal(BLOCK, dtype=BF16)
     check_one_read(only_report(day22.rms_norm, rng.normal(1, BLOCK, dtype=BF16), weight), 2)
+
+
+@exercise("rms_norm", gpu=True)
+@shapes("rows", gpu=[65_537])
+def test_rms_norm_beyond_int32(rows, device, rng):
+    x = torch.zeros(rows, 32_768, dtype=F16, device=device)
+    x[-1] = rng.normal(32_768)
+    weight = rng.normal(32_768)
+    x64 = x[-1:].double()
+    expected = x64 / (x64.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight.double()
+    out = day22.rms_norm(x, weight)[-1:]
+    close(out, expected, dtype=F16, terms=4)
 
 
 # layer_norm ---------------------------------------------------------------------------------
@@ -181,6 +216,7 @@ def layer_norm64(x, weight, bias, eps):
 
 def check_layer(x, weight, bias, eps=None, name="result", values=None, **options):
     out, seen = watch(day22.layer_norm, x, weight, bias, *([] if eps is None else [eps]))
+    check_new([x], out)
     values = x if values is None else values
     expected, scale = layer_norm64(values, weight, bias, 1e-5 if eps is None else eps)
     tile = (1, max(x.shape[1], 1))
@@ -241,6 +277,23 @@ def test_layer_norm_of_equal_elements_and_nan(rng):
 
 
 @exercise("layer_norm")
+def test_layer_norm_of_rows_that_hold_zeros(rng):
+    for columns in (2, 100, BLOCK + 50):
+        x = rng.normal(2, columns, mean=2.0, std=100.0).clamp(min=0.0)
+        x[:, 0], x[:, 1] = 0.0, 2.0
+        vectors = parameters(rng, columns, F32, F32)
+        check_layer(x, *vectors, name=f"layer_norm of {columns} columns, some of them 0")
+
+
+@exercise("layer_norm")
+def test_layer_norm_when_the_first_element_is_far_off(rng):
+    x = rng.normal(1, BLOCK, mean=1e4).clone()
+    x[0, 0] = 0.0
+    name = "layer_norm of a row near 10000 that begins with a 0"
+    check_layer(x, *parameters(rng, BLOCK, F32, F32), name=name)
+
+
+@exercise("layer_norm")
 def test_layer_norm_of_blocks_that_differ(rng):
     x = rng.normal(3, BLOCK + 100).clone()
     x[0, : BLOCK // 2] += 100.0  # most of the variance lies between the blocks
@@ -263,6 +316,14 @@ def test_layer_norm_reads_beyond_int32(rng):
     vectors = parameters(rng, 5, F32, F32)
     for name, view in far_apart(x):
         check_layer(view, *vectors, name=f"layer_norm of a {name} input", values=x)
+
+
+@exercise("layer_norm")
+def test_layer_norm_reads_blocks_beyond_int32(monkeypatch, rng):
+    monkeypatch.setattr(day22, "_blocks", blocks_of_two)
+    x, vectors = rng.normal(3, 5, dtype=F16), parameters(rng, 5, F32, F32)
+    for name, view in far_apart(x):
+        check_layer(view, *vectors, name=f"layer_norm in three blocks of a {name} input", values=x)
 
 
 @exercise("layer_norm")
@@ -298,6 +359,7 @@ def check_residual(x, r, weight, bias, eps=None, name="", values=None, **options
         "layer_norm_residual is to return two tensors: the output and the new residual stream"
     )
     out, new = result
+    check_new([x, r], out, new)
     a, b = (x, r) if values is None else values
     tile = (1, max(x.shape[1], 1))
     total = a.double() + b.double()
@@ -384,6 +446,15 @@ def test_residual_that_cancels_and_nan(rng):
 
 
 @exercise("layer_norm_residual")
+def test_residual_that_cancels_in_places(rng):
+    for columns in (2, 100, BLOCK + 50):
+        x, r = rng.normal(2, columns), rng.normal(2, columns, mean=2.0).clone()
+        r[:, ::2] = -x[:, ::2]
+        vectors = parameters(rng, columns, F32, F32)
+        check_residual(x, r, *vectors, name=f" of {columns} columns, half of them 0 in the sum")
+
+
+@exercise("layer_norm_residual")
 def test_residual_of_blocks_that_differ(rng):
     columns = BLOCK + 100
     x, r = rng.normal(3, columns).clone(), rng.normal(3, columns).clone()
@@ -415,6 +486,17 @@ def test_residual_reads_beyond_int32(rng):
 
 
 @exercise("layer_norm_residual")
+def test_residual_reads_blocks_beyond_int32(monkeypatch, rng):
+    monkeypatch.setattr(day22, "_blocks", blocks_of_two)
+    x, r = rng.normal(3, 5, dtype=F16), rng.normal(3, 5, dtype=F16)
+    vectors = parameters(rng, 5, F32, F32)
+    cases = [(f" in three blocks of a {name} x", view, r) for name, view in far_apart(x)]
+    cases += [(f" in three blocks of a {name} r", x, view) for name, view in far_apart(r)]
+    for name, a, b in cases:
+        check_residual(a, b, *vectors, name=name, values=(x, r))
+
+
+@exercise("layer_norm_residual")
 def test_residual_reads_rows_once(rng):
     x, r = rng.normal(1, BLOCK, dtype=BF16), rng.normal(1, BLOCK, dtype=BF16)
     vectors = parameters(rng, BLOCK, BF16, BF16)
@@ -425,3 +507,17 @@ def test_residual_reads_rows_once(rng):
 def test_residual_of_long_rows_keeps_to_the_registers(rng):
     x, r = rng.normal(1, 3 * BLOCK, dtype=BF16), rng.normal(1, 3 * BLOCK)
     only_report(day22.layer_norm_residual, x, r, *parameters(rng, 3 * BLOCK, F32, F32))
+
+
+@exercise("layer_norm_residual", gpu=True)
+@shapes("rows", gpu=[65_537])
+def test_residual_beyond_int32(rows, rng):
+    # Every row is the same one: four matrices of this size would not fit on many cards.
+    x, r = (rng.normal(32_768, dtype=F16).expand(rows, -1) for _ in range(2))
+    total = x[-1:].double() + r[-1:].double()
+    size = x[-1:].double().abs() + r[-1:].double().abs()
+    weight, bias = parameters(rng, 32_768, F32, F32)
+    out, new = (result[-1:] for result in day22.layer_norm_residual(x, r, weight, bias))
+    close(new, total, dtype=F16, scale=size, factor=0.55, name="new residual")
+    expected, scale = layer_norm64(new, weight, bias, 1e-5)
+    close(out, expected, dtype=F16, terms=4, scale=scale, name="output")
