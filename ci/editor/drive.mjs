@@ -130,7 +130,7 @@ try {
   answer(TRITON, 'def fill_kernel', 'pass', `tl.store(out_ptr + ${offsets}, value + 1, mask=${offsets} < n)`);
   answer(TRITON, 'def add_one_kernel', 'pass', `${OUT_OF_BOUNDS}\n    tl.store(out_ptr + ${offsets}, x + 1, mask=${offsets} < n)`);
   answer(TRITON, 'def scale_kernel', 'pass', 'tl.store(out_ptr + not_defined, k)');
-  const places = [lineOf(TRITON, 'def fill('), lineOf(TRITON, OUT_OF_BOUNDS), lineOf(TRITON, 'not_defined')];
+  const places = [lineOf(TRITON, 'def fill_kernel('), lineOf(TRITON, OUT_OF_BOUNDS), lineOf(TRITON, 'not_defined')];
   await open(TRITON);
   await task('Grade this day');
   await choose('F1', 'Problems: Focus on Problems View');
