@@ -750,8 +750,8 @@ def test_backward_that_creates_a_graph(rng):
         pytest.fail("retain_graph=False was given, and the graph was retained")
 
 
-@exercise("backward")
-def test_the_method_and_the_engine_of_a_class(rng):
+def with_an_engine_of_its_own():
+    """A class of tensors, and a list that grows by one with each run of its engine."""
     ran = []
 
     class Mine(day24.Engine):
@@ -763,6 +763,12 @@ def test_the_method_and_the_engine_of_a_class(rng):
         __slots__ = ()
         Engine = Mine
 
+    return Later, ran
+
+
+@exercise("backward")
+def test_the_method_and_the_engine_of_a_class(rng):
+    Later, ran = with_an_engine_of_its_own()
     x = Later(rng.normal(3), requires_grad=True)
     (x * x).sum().backward()
     assert ran, "another engine ran than the one that the class names"
@@ -831,17 +837,7 @@ def test_grad_that_creates_a_graph_may_free_the_old_one(rng):
 
 @exercise("grad")
 def test_grad_on_the_engine_of_a_class(rng):
-    ran = []
-
-    class Mine(day24.Engine):
-        def run(self, *args, **options):
-            ran.append(1)
-            return super().run(*args, **options)
-
-    class Later(day24.Tensor):
-        __slots__ = ()
-        Engine = Mine
-
+    Later, ran = with_an_engine_of_its_own()
     x, w = Later(rng.normal(3), requires_grad=True), leaf(rng.normal(3))
     roots = [(x * x).sum(), (w * 2.0).sum()]
     for order, due in ((roots, 1), (roots[::-1], 0)):

@@ -476,22 +476,14 @@ def test_residual_reads_any_strides(rng):
 
 
 @exercise("layer_norm_residual")
-def test_residual_reads_beyond_int32(rng):
+@pytest.mark.parametrize("blocks", ["one block", "three blocks"])
+def test_residual_reads_beyond_int32(blocks, monkeypatch, rng):
+    if blocks == "three blocks":
+        monkeypatch.setattr(day22, "_blocks", blocks_of_two)
     x, r = rng.normal(3, 5, dtype=F16), rng.normal(3, 5, dtype=F16)
     vectors = parameters(rng, 5, F32, F32)
-    cases = [(f" of a {name} x", view, r) for name, view in far_apart(x)]
-    cases += [(f" of a {name} r", x, view) for name, view in far_apart(r)]
-    for name, a, b in cases:
-        check_residual(a, b, *vectors, name=name, values=(x, r))
-
-
-@exercise("layer_norm_residual")
-def test_residual_reads_blocks_beyond_int32(monkeypatch, rng):
-    monkeypatch.setattr(day22, "_blocks", blocks_of_two)
-    x, r = rng.normal(3, 5, dtype=F16), rng.normal(3, 5, dtype=F16)
-    vectors = parameters(rng, 5, F32, F32)
-    cases = [(f" in three blocks of a {name} x", view, r) for name, view in far_apart(x)]
-    cases += [(f" in three blocks of a {name} r", x, view) for name, view in far_apart(r)]
+    cases = [(f" in {blocks} of a {name} x", view, r) for name, view in far_apart(x)]
+    cases += [(f" in {blocks} of a {name} r", x, view) for name, view in far_apart(r)]
     for name, a, b in cases:
         check_residual(a, b, *vectors, name=name, values=(x, r))
 
