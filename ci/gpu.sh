@@ -40,7 +40,7 @@ stage() { # name, command …: how long it took, beside what it said
 workers=${WORKERS:-$("$PYTHON" -c "from harness.cli.test_all import _workers; print(_workers('auto'))")}
 BUGS=1 stage verify "$PYTHON" -m pytest -q -n "$workers" --dist load --maxschedchunk 1 --durations=8 \
     -k "not autodiff and not figures and not test_form" --ignore tests/gpu/test_measures.py \
-    tests/content/test_days.py tests/gpu
+    tests/gpu tests/content/test_days.py
 # Times are only true alone.
 stage timers "$PYTHON" -m pytest -q tests/gpu/test_measures.py tests/bench/test_on_gpu.py tests/measure/test_device.py
 # The project's own kernels: what peers take is for the records, which are made by hand.

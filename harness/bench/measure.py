@@ -239,9 +239,11 @@ def too_fast(case: CaseResult, ceilings: Ceilings, cold_cache: int) -> str:
 
 
 def first_dtype(inputs: tuple[Any, ...]) -> str:
-    """The dtype by which the matrix ceiling is chosen: of the first floating-point input."""
+    """The dtype that chooses the matrix ceiling: of the first input that matrix units take."""
     for leaf in leaves(inputs):
-        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+        if isinstance(leaf, torch.Tensor) and (
+            leaf.is_floating_point() or leaf.dtype == torch.int8
+        ):
             return str(leaf.dtype).removeprefix("torch.")
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
             return str(leaf.dtype)

@@ -109,6 +109,8 @@ class BenchResult:
     cache: str
     cases: list[CaseResult] = field(default_factory=list)
     goals: list[GoalResult] = field(default_factory=list)
+    left_out: int = 0
+    """Cases that a quick run did not measure."""
 
 
 @dataclass

@@ -80,6 +80,11 @@ def ceilings_line(day: DayBench) -> str:
 def notes(bench: BenchResult) -> Iterator[str]:
     """Gaps, wrong answers and reasons for distrust, each once with the cases it holds for."""
     found: dict[str, list[str]] = {}
+    if bench.left_out:
+        yield (
+            f"{len(bench.cases)} of {len(bench.cases) + bench.left_out} cases: QUICK measures the "
+            "first, the middle and the last"
+        )
     for case in bench.cases:
         for reason in case.untrusted:
             found.setdefault(f"untrusted: {reason}", []).append(case.label)

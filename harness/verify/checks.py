@@ -32,23 +32,26 @@ or two processes on one core's two threads, takes up to twice as long as a fast 
 CROWDED = (5.0, 20.0, 60.0)
 """Seconds after which a test is tried again that found the GPU's memory taken: the other workers
 that share the card hold much of it for seconds at a time."""
-NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
-"""What torch, CUDA, and its libraries (cuBLAS, cuDNN) say then."""
+NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "[CUDA]: out of memory")
+NO_MEMORY += ("_STATUS_ALLOC_FAILED",)
+"""What torch, CUDA, Triton, and the libraries (cuBLAS, cuDNN) say then."""
 MATERIAL = Path(__file__).with_name("material.py")
 
 
-def check_reference(day: Day, launcher: Launcher, seed: int, device: str = "auto") -> list[str]:
-    """The reference passes, every exercise by a test that ran, in time."""
-    result = _run(day, launcher, SOLUTION, seed, device)
+def check_reference(
+    day: Day, launcher: Launcher, seed: int, device: str = "auto", exercise: str = ""
+) -> list[str]:
+    """The reference passes, every exercise by a test that ran, in time; or one ``exercise``."""
+    result = _run(day, launcher, SOLUTION, seed, device, exercise=exercise)
     for pause in CROWDED:
         crowded = tuple(test.name for test in result.tests if _found_no_memory(test))
         if not crowded:
             break
         time.sleep(pause)
-        again = _run(day, launcher, SOLUTION, seed, device, tests=crowded)
+        again = _run(day, launcher, SOLUTION, seed, device, exercise=exercise, tests=crowded)
         later = {test.name: test for test in again.tests}
-        for exercise in result.exercises:
-            exercise.tests = [later.get(test.name, test) for test in exercise.tests]
+        for one in result.exercises:
+            one.tests = [later.get(test.name, test) for test in one.tests]
     return reference_findings(day, result)
 
 

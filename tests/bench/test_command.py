@@ -92,6 +92,7 @@ def test_a_run_from_the_command_to_the_files(tree):
     code, out = bench(tree, "autodiff", 1, quick=True, json_path=target, on_day=days.append)
     assert code == 0, out
     assert "yours: tracks/autodiff/day01.py #" in out
+    assert "cases: QUICK" not in out
     assert "mygrad: not installed: no_such_package" in out
     report = load(target)
     assert report == load(tree / ".harness" / "bench" / "last.json")
@@ -125,6 +126,28 @@ def test_a_quick_run_asks_once_what_the_machine_can_do(tree):
     # Without peers: yours and the reference.
     (case,) = days[1].benches[0].cases
     assert [figure.contender for figure in case.figures] == ["yours", "reference"]
+
+
+def test_a_quick_run_measures_three_cases_of_a_bench_and_says_so(tree):
+    file = tree / "tracks" / "autodiff" / "benches" / "bench_day01.py"
+    file.write_text(BENCH.replace("[Case(n=1000)]", "[Case(n=n) for n in range(1000, 1700, 100)]"))
+    days = []
+    code, out = bench(tree, "autodiff", 1, quick=True, against=[], on_day=days.append)
+    assert code == 0, out
+    labels = [case.label for case in days[0].benches[0].cases]
+    assert labels == ["n=1000", "n=1300", "n=1600"]
+    assert "3 of 7 cases: QUICK measures the first, the middle and the last" in out
+
+
+def test_what_a_bench_takes_from_an_earlier_day_is_the_references(tree):
+    part = tree / "tracks" / "autodiff"
+    (part / "solutions" / "day02.py").write_text(DAY.replace("Day 1:", "Day 2:"))
+    (part / "day01.py").write_text("def double(x):\n    raise NotImplementedError\n")
+    (part / "day02.py").write_text(DAY.replace("Day 1:", "Day 2:"))
+    text = BENCH.replace("lambda x: x + x", "day01.double")
+    (part / "benches" / "bench_day02.py").write_text(f"from tracks.autodiff import day01\n{text}")
+    code, out = bench(tree, "autodiff", 2, quick=True, against=[])
+    assert code == 0, out
 
 
 def test_a_day_that_kills_its_process_is_a_failure_in_words(tree):

@@ -1,11 +1,13 @@
 """Goals, medals and the comparison of two runs."""
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from harness.bench.ceilings import Ceilings
 from harness.bench.compare import compare, show_comparison
 from harness.bench.goals import judge
+from harness.bench.measure import first_dtype
 from harness.bench.medals import medal, next_medal
 from harness.bench.results import save
 from harness.benching import Case, goal
@@ -77,6 +79,16 @@ def test_dtypes_in_cases_and_goals_go_by_name():
     assert str(case) == "n=1 dtype=float16"
     assert goal(at_least=1, of="copy", dtype=torch.float16).covers(case.plain)
     assert not goal(at_least=1, of="copy", dtype=[torch.bfloat16]).covers(case.plain)
+
+
+def test_the_dtype_that_chooses_the_matrix_rate():
+    import torch
+
+    a, ids = torch.ones(2, dtype=torch.int8), torch.ones(2, dtype=torch.int64)
+    assert first_dtype((a, torch.ones(2))) == "int8"  # its scale is no part of the product
+    assert first_dtype((ids, torch.ones(2, dtype=torch.bfloat16))) == "bfloat16"
+    assert first_dtype((np.ones(2), a)) == "float64"
+    assert first_dtype((ids,)) == ""
 
 
 @pytest.mark.parametrize("wrong", [{}, {"at_least": 1, "at_most": 1}])

@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.cli import doctor
+from harness.verify.checks import CHECKS
+from tests.content.test_days import DAYS, proofs
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELL = ["bash", "-euo", "pipefail", "-c"]
@@ -204,6 +207,17 @@ def test_no_strangers_code_reaches_our_gpu_by_itself() -> None:
     assert "pull_request" not in events and "workflow_run" not in events
 
 
+def test_the_gpu_job_proves_each_exercise_of_each_day_once() -> None:
+    found = Counter(proofs("cuda"))
+    for day in DAYS:
+        parts = [e for d, check, e in found if d == day and check == "reference"]
+        assert parts in ([""], [e.name for e in day.exercises]), day.key
+        for check in CHECKS:
+            assert check == "reference" or (day, check, "") in found, f"{day.key} {check}"
+    assert max(found.values()) == 1
+    assert {(d, c) for d, c, _ in proofs("cuda")} == {(d, c) for d, c, _ in proofs("cpu")}
+
+
 @pytest.mark.parametrize(
     ("timers", "verify", "compare", "last", "expected"),
     [
@@ -240,7 +254,7 @@ def test_the_gpu_job_runs_all_and_fails_for_a_reason(
     stages = [line.split(maxsplit=1)[1] for line in commands if " -c " not in line]
     assert stages[0] == "-m harness doctor"
     assert stages[1].startswith("-m pytest -q -n 3 "), "days by several workers"
-    assert stages[1].endswith("tests/content/test_days.py tests/gpu")
+    assert stages[1].endswith("tests/gpu tests/content/test_days.py")
     assert "tests/bench/test_on_gpu.py" in stages[2] and " -n " not in stages[2], "times alone"
     assert stages[3].startswith("-m harness bench ")
     assert len(stages) == (5 if last else 4)

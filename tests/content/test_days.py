@@ -20,6 +20,9 @@ SEED = int(os.environ.get("SEED") or 0)
 DEVICE = os.environ.get("DEVICE") or "auto"
 BUGS = os.environ.get("BUGS")
 """How many of each day's known bugs are tried: all, unless this says so."""
+COMPILED = 15
+"""From this day on a GPU's compiler takes a second or more for each of Triton's kernels, minutes
+for a day: there each exercise is a proof of its own, and the longest do not end last."""
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +40,35 @@ def launcher_for(day: Day, warm: dict[str, Warm]) -> Warm:
     return warm[day.track]
 
 
-@pytest.mark.parametrize("check", checks.CHECKS)
-@pytest.mark.parametrize("day", DAYS, ids=lambda day: day.key)
-def test_day(day: Day, check: str, warm: dict[str, Warm]) -> None:
+def proofs(device: str) -> list[tuple[Day, str, str]]:
+    """What is proved one by one: (day, check, the exercise, or "" for all of them)."""
+    if device != "cuda":
+        return [(day, check, "") for day in DAYS for check in checks.CHECKS]
+    references = [
+        (day, "reference", exercise)
+        for day in DAYS
+        for exercise in (
+            [e.name for e in day.exercises]
+            if day.track == "triton" and day.number >= COMPILED
+            else [""]
+        )
+    ]
+    others = [check for check in checks.CHECKS if check != "reference"]
+    return [*references, *((day, check, "") for day in DAYS for check in others)]
+
+
+@pytest.mark.parametrize(
+    ("day", "check", "exercise"),
+    [
+        pytest.param(day, check, exercise, id="-".join(filter(None, (day.key, check, exercise))))
+        for day, check, exercise in proofs(DEVICE)
+    ],
+)
+def test_day(day: Day, check: str, exercise: str, warm: dict[str, Warm]) -> None:
     given = day, launcher_for(day, warm), SEED, DEVICE
-    if check == "bugs" and BUGS:
+    if exercise:
+        found = checks.check_reference(*given, exercise)
+    elif check == "bugs" and BUGS:
         found = checks.check_bugs(*given, int(BUGS))
     else:
         found = checks.CHECKS[check](*given)

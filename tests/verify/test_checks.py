@@ -164,6 +164,12 @@ def test_the_reference_is_what_is_graded(day: Day, runs: Any) -> None:
     assert (request.track, request.day, request.prior) == ("autodiff", 1, "auto")
 
 
+def test_one_exercise_is_graded_alone(day: Day, runs: Any) -> None:
+    asked = runs(result(PASSED, status="passed"))
+    assert checks.check_reference(day, Launcher(), 3, "cuda", "double") == []  # type: ignore[arg-type]
+    assert [request.exercise for _, request in asked] == ["double"]
+
+
 def bugs(day: Day) -> list[str]:
     return checks.check_bugs(day, Launcher(), 5, "auto")  # type: ignore[arg-type]
 
@@ -498,6 +504,7 @@ FULL = Failure("OutOfMemoryError", "CUDA out of memory. Tried to allocate 5.22 G
     [
         "CUDA out of memory. Tried to allocate 5.22 GiB.",
         "CUDA error: out of memory",
+        "Triton Error [CUDA]: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],

@@ -1,6 +1,7 @@
 """A layer of 64 experts, beside transformers' own and beside one that computes all of them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,11 @@ TOKENS = (1, 64, 512)
 
 
 def weights_of(config: DeepSeekConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The state of a layer, under the names that it has here and in transformers."""
-    draw = torch.Generator().manual_seed(0)
+    """The state of a layer, under the names that it has here and in transformers.
+
+    Half a billion numbers take a CPU seconds: where there is a GPU, it draws them."""
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    draw = torch.Generator(place).manual_seed(0)
     hidden, inner, n = config.hidden_size, config.moe_intermediate_size, config.n_routed_experts
     shared = inner * config.n_shared_experts
     shapes = {
@@ -27,7 +31,7 @@ def weights_of(config: DeepSeekConfig, dtype: torch.dtype) -> dict[str, torch.Te
         "shared_experts.down_proj.weight": (hidden, shared),
     }
     return {
-        name: (torch.randn(*shape, generator=draw) / shape[-1] ** 0.5).to(dtype)
+        name: (torch.randn(*shape, generator=draw, device=place) / shape[-1] ** 0.5).to(dtype)
         for name, shape in shapes.items()
     }
 
@@ -62,19 +66,19 @@ def mixture_of_experts(case: Case) -> Problem:
     config = dataclasses.replace(
         DEEPSEEK_V2_LITE, hidden_size=case.hidden, moe_intermediate_size=case.inner
     )
-    state = weights_of(config, dtype)
+    state = functools.cache(lambda: weights_of(config, dtype))  # gigabytes: when needed
     k, n, shared = config.num_experts_per_tok, config.n_routed_experts, config.n_shared_experts
 
     def inputs(rng: Any) -> tuple[torch.Tensor]:
         """Tokens whose choice no rounding can change."""
         x = rng.normal(3 * tokens + 20, case.hidden, dtype=dtype)
-        best = routed(state, x, k + 1)[0]
+        best = routed(state(), x, k + 1)[0]
         clear = best[:, k - 1] > 1.001 * best[:, k]
         return (x[clear][:tokens],)
 
     def oracle(x: torch.Tensor) -> torch.Tensor:
-        weights, indices = routed(state, x, k)
-        wide = {name: p.to(x.device).double() for name, p in state.items()}
+        weights, indices = routed(state(), x, k)
+        wide = {name: p.to(x.device).double() for name, p in state().items()}
         x, out = x.double(), torch.zeros_like(x, dtype=torch.float64)
         for i in range(n):
             rows, slots = (indices == i).nonzero(as_tuple=True)
@@ -89,9 +93,9 @@ def mixture_of_experts(case: Case) -> Problem:
         def prepare(x: torch.Tensor) -> tuple[Any, torch.Tensor]:
             nonlocal layer
             if layer is None:
-                layer = make().to(dtype)
-                layer.load_state_dict(state)
-                layer.to(x.device)
+                with x.device:
+                    layer = make().to(dtype)
+                layer.load_state_dict(state())
             return layer, x
 
         return prepare
@@ -117,7 +121,7 @@ def mixture_of_experts(case: Case) -> Problem:
         return result
 
     def on_device(x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return x, {name: p.to(x.device) for name, p in state.items()}
+        return x, {name: p.to(x.device) for name, p in state().items()}
 
     def all_experts(x: torch.Tensor, state: dict[str, torch.Tensor]) -> torch.Tensor:
         weights, indices = routed(state, x, k)
@@ -130,7 +134,9 @@ def mixture_of_experts(case: Case) -> Problem:
     return Problem(
         inputs=inputs,
         oracle=oracle,
-        tolerance={"dtype": dtype, "terms": case.hidden, "scale": 2.0, "factor": 8.0},
+        # Three roundings follow each other before the last sum; 2.1 times a factor of 8 was seen
+        # among the million results of 512 tokens on an H200.
+        tolerance={"dtype": dtype, "terms": case.hidden, "scale": 2.0, "factor": 24.0},
         bytes=3 * case.hidden * case.inner * dtype.itemsize * (min(n, k * tokens) + shared),
         flops=6 * case.hidden * case.inner * tokens * (k + shared),
         ours=lambda day: Contender(call, prepare=placed(lambda: day.MixtureOfExperts(config))),

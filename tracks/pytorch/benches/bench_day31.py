@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,11 +62,13 @@ def shapes(c: DeepSeekConfig) -> dict[str, tuple[int, ...]]:
 
 def weights_of(config: DeepSeekConfig, dtype: torch.dtype) -> State:
     """The experts of a layer have equal weights: where two are equally good, rounding chooses one,
-    and the result is the same."""
-    draw = torch.Generator().manual_seed(0)
+    and the result is the same. Drawn on the GPU where there is one: a CPU takes long."""
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    draw = torch.Generator(place).manual_seed(0)
     found = {}
     for name, shape in shapes(config).items():
-        one = torch.randn(*(shape[1:] if ".experts." in name else shape), generator=draw)
+        alone = shape[1:] if ".experts." in name else shape
+        one = torch.randn(*alone, generator=draw, device=place)
         if name.endswith("norm.weight"):
             one = one.abs() / 2 + 0.5
         elif "embed" not in name:
@@ -113,17 +116,18 @@ def decoding(case: Case) -> Problem:
             rng.normal(layers, batch, cached, rope, dtype=dtype),
         )
 
-    def placed(made: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-        made = made.to(dtype).eval()
+    def placed(make: Callable[[], torch.nn.Module], device: torch.device) -> torch.nn.Module:
+        with device:  # its first weights, two billion, are drawn there too
+            made = make().to(dtype).eval()
         made.load_state_dict(state())
-        return made.to(device)
+        return made
 
     def ours(day: Any) -> Contender:
         model: Any = None
 
         def prepare(ids: Any, latents: Any, k_rope: Any) -> tuple[Any, ...]:
             nonlocal model
-            model = model or placed(day.DeepSeekModel(c), ids.device)
+            model = model or placed(lambda: day.DeepSeekModel(c), ids.device)
             caches = model.new_caches(batch, cached + 1)
             for cache, one, key in zip(caches, latents, k_rope, strict=True):
                 cache.append(one, key)
@@ -144,7 +148,7 @@ def decoding(case: Case) -> Problem:
             from transformers import DynamicCache
 
             nonlocal model
-            model = model or placed(theirs(c), ids.device)
+            model = model or placed(lambda: theirs(c), ids.device)
             cache = DynamicCache(config=model.config)
             for i in range(layers):
                 cache.update(latents[i][:, None], k_rope[i][:, None], i)
@@ -281,7 +285,8 @@ def training(case: Case) -> Problem:
     )
 
     def oracle(ids: torch.Tensor) -> torch.Tensor:
-        model = theirs(c, experts="eager").double().to(ids.device)
+        with ids.device:
+            model = theirs(c, experts="eager").double()
         return follow(model.train(), state(), ids, torch.float64)
 
     def contender(make: Any, needs: tuple[str, ...] = ()) -> Contender:
@@ -290,7 +295,9 @@ def training(case: Case) -> Problem:
 
         def prepare(ids: torch.Tensor) -> tuple[Any, ...]:
             nonlocal model
-            model = model or make(c).to(ids.device, dtype).train()
+            if model is None:
+                with ids.device:
+                    model = make(c).to(dtype).train()
             if not there:
                 there.update({name: p.to(ids.device) for name, p in state().items()})
             return model, there, ids, dtype
