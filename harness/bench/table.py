@@ -83,7 +83,7 @@ def notes(bench: BenchResult) -> Iterator[str]:
     if bench.left_out:
         yield (
             f"{len(bench.cases)} of {len(bench.cases) + bench.left_out} cases: QUICK measures the "
-            "first, the middle and the last"
+            "first and the last"
         )
     for case in bench.cases:
         for reason in case.untrusted:

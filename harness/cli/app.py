@@ -274,7 +274,7 @@ def bench(
     day: SomeDay = "",
     against: Annotated[str, Option(envvar="AGAINST", help="names of peers, a,b; none")] = "",
     quick: Annotated[
-        bool, Option("--quick", envvar="QUICK", help="less time, wider error bounds")
+        bool, Option("--quick", envvar="QUICK", help="fewer cases, less time, wider error bounds")
     ] = False,
     compare: Annotated[str, Option(envvar="COMPARE", help="two result files, a,b")] = "",
     impl: Impl = "learner",
