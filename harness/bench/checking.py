@@ -14,14 +14,14 @@ from harness.bench.inputs import leaves
 PLAIN = (torch.Tensor, torch.nn.Parameter, np.ndarray, float, int, bool, complex, type(None))
 
 
-def check(actual: Any, expected: Any, tolerance: Mapping[str, Any]) -> str:
-    """What is wrong with ``actual``, or an empty string.
+def check(actual: Any, expected: Any, tolerance: Mapping[str, Any], brief: bool = False) -> str:
+    """What is wrong with ``actual``, or an empty string. ``brief``: which output, and no more.
 
     ``tolerance`` holds keywords of ``harness.testing.close``; with a sequence of outputs each is
     compared in turn. The dtype of the output is the operation's own unless ``tolerance`` names it:
     how close it must be follows from it.
     """
-    from harness.testing import close
+    from harness.testing.close import agrees, close
 
     lazy = not_plain(actual)
     if lazy:
@@ -34,7 +34,10 @@ def check(actual: Any, expected: Any, tolerance: Mapping[str, Any]) -> str:
         a, e = _alike(a, e)
         options = {"dtype": getattr(a, "dtype", None), **tolerance}
         try:
-            close(a, e, name=name, **options)
+            if not brief:
+                close(a, e, name=name, **options)
+            elif not agrees(a, e, **options):
+                return f"{name} differs"
         except AssertionError as failure:
             return str(failure)
         except Exception as failure:  # an oracle of another kind: say so instead of a traceback

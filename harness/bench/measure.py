@@ -161,26 +161,26 @@ def _figure(entry: Entry, timed: Timed, problem: Problem, pool: Pool, setting: S
     figure.samples = [round(ns, 1) for ns in timed.ns]
     figure.ns = quantiles(figure.samples)
     figure.error = timed.cheat
-    wrong = _wrong(timed, problem, pool)
+    wrong = _wrong(timed, problem, pool, brief=timed.name not in OWN)
     figure.correct = not wrong
     if wrong and timed.name in OWN:
         figure.error = figure.error or _as_error(wrong)
     elif wrong:
         # A peer is what the world uses; that it is less exact than asked here is worth a note.
         figure.correct = None
-        figure.note = f"outside this bench's tolerance: {wrong.splitlines()[0]}"
+        figure.note = f"outside this bench's tolerance: {wrong}"
     figure.peak_bytes, figure.launches = _watched(entry, pool)
     return figure
 
 
-def _wrong(timed: Timed, problem: Problem, pool: Pool) -> str:
+def _wrong(timed: Timed, problem: Problem, pool: Pool, brief: bool) -> str:
     """Check the kept outputs of timed calls, on their inputs made once more from the seed."""
     for seed, output in timed.kept:
         try:
             expected = problem.oracle(*pool.again(seed))
         except Exception as failure:  # often: no memory left for float64
             return f"not checked, because the oracle fails: {reason(failure)}"
-        wrong = checking.check(output, expected, problem.tolerance)
+        wrong = checking.check(output, expected, problem.tolerance, brief)
         if wrong:
             return wrong
     return ""

@@ -16,6 +16,7 @@ from harness.testing.regions import describe
 
 WIDTH = 72  # the report indents it by eight columns
 FEW = 4096  # values, of which every pattern is looked at
+MANY = 2**24  # values, beyond which no pattern is: it would take minutes
 MANY_TIMES = 1000  # the tolerance: beyond that the two numbers speak for themselves
 
 
@@ -115,6 +116,21 @@ def close(
     tolerance = _wrong_values(actual, expected, dtype, terms, scale, factor)
     if tolerance is not None:
         raise _mismatch(actual, expected, tolerance, tile, name)
+
+
+def agrees(
+    actual: Any,
+    expected: Any,
+    *,
+    dtype: Any = None,
+    terms: int = 1,
+    scale: Any = None,
+    factor: float = 4.0,
+) -> bool:
+    """Would ``close`` pass? Of gigabytes its message, and what is seen in them, takes minutes."""
+    if _other_kind(actual, expected, dtype, "result") is not None:
+        return False
+    return _wrong_values(actual, expected, dtype, terms, scale, factor) is None
 
 
 # What kind of thing is it? ------------------------------------------------------------------
@@ -328,8 +344,8 @@ def _mismatch(
     worst = np.unravel_index(int(np.argmax(np.where(wrong, times, -1.0))), wrong.shape)
     index = [int(i) for i in worst]
     count, total = int(wrong.sum()), int(wrong.size)
-    pattern = explain(got, want, tolerance, tile=tile)
-    if pattern is None and tolerance.any():
+    pattern = explain(got, want, tolerance, tile=tile) if total <= MANY else None
+    if pattern is None and tolerance.any() and total <= MANY:
         own = "float64" if _is_number(actual) else _dtype_name(actual.dtype)
         pattern = nearly(got, want, wrong, float(times[worst]), own)
     regions = describe(wrong, tile)

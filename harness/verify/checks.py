@@ -32,8 +32,10 @@ or two processes on one core's two threads, takes up to twice as long as a fast 
 CROWDED = (5.0, 20.0, 60.0)
 """Seconds after which a test is tried again that found the GPU's memory taken: the other workers
 that share the card hold much of it for seconds at a time."""
-NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "[CUDA]: out of memory")
-NO_MEMORY += ("_STATUS_ALLOC_FAILED",)
+NO_MEMORY = (
+    "CUDA out of memory", "CUDA error: out of memory", "[CUDA]: out of memory",
+    "_STATUS_ALLOC_FAILED",
+)  # fmt: skip
 """What torch, CUDA, Triton, and the libraries (cuBLAS, cuDNN) say then."""
 MATERIAL = Path(__file__).with_name("material.py")
 

@@ -225,6 +225,19 @@ def test_too_loose_precision(setting, clock):
     assert measured(setting, call).error.startswith("wrong:")
 
 
+def test_of_a_peer_only_that_it_differs_is_said(setting, clock):
+    def rough(x):
+        clock.spin(10)
+        return torch.sin(x.half()).float()
+
+    declared = declare(peers={"rough": rough, "fine": honest(clock)})
+    day = types.SimpleNamespace(sine=honest(clock), __name__="day")
+    case = measure_case(declared, declared.cases[0], {"yours": day}, setting)
+    figures = {figure.contender: figure for figure in case.figures}
+    assert figures["rough"].note == "outside this bench's tolerance: result differs"
+    assert figures["fine"].note == "" and figures["fine"].correct
+
+
 @pytest.mark.parametrize("word", ["sine", "sine's kernel"])
 def test_an_unwritten_exercise_is_a_gap(setting, word):
     def call(x):

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.testing.close import Mismatch, close
+from harness.testing.close import Mismatch, agrees, close
+
+CLOSE = sys.modules[Mismatch.__module__]  # the package has a function of that name
 
 
 def mismatch(actual, expected, **settings) -> Mismatch:
@@ -145,6 +147,24 @@ def test_the_plain_text_leaves_the_pattern_out():
     # One value has any factor, and is too little to tell it.
     error = mismatch(torch.tensor([2.0]), torch.tensor([1.0]))
     assert error.data["pattern"] is None and {"scaled", "offset"} <= set(error.data["holds"])
+
+
+def test_no_cause_is_looked_for_among_many_millions(monkeypatch):
+    x = torch.arange(1.0, 9.0)
+    assert mismatch(2 * x, x).data["pattern"] == "scaled"
+    monkeypatch.setattr(CLOSE, "MANY", 7)
+    error = mismatch(2 * x, x)
+    assert error.data["pattern"] is None
+    assert str(error).startswith("result is wrong everywhere.\n  wrong: all 8 elements")
+
+
+def test_agrees_is_close_without_words():
+    x = torch.arange(1.0, 9.0)
+    assert agrees(x, x.double(), dtype=torch.float32)
+    assert not agrees(2 * x, x)
+    assert not agrees(x, x.double())  # of another dtype
+    assert not agrees(x[:4], x)
+    assert agrees(x + 1e-5, x, terms=10**6, scale=1.0) and not agrees(x + 1e-5, x)
 
 
 @pytest.mark.parametrize("short", [torch.float16, torch.bfloat16])
