@@ -20,8 +20,9 @@ find_chromium() {
 
 install_chromium() {
     [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
-    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
-        --no-install-recommends chromium; } >/dev/null 2>&1
+    # One at a time: ci/image.sh may be at it as well.
+    DEBIAN_FRONTEND=noninteractive flock "${TMPDIR:-/tmp}/mlsys-102-apt.lock" sh -c "apt-get update -q &&
+        apt-get install -y -q --no-install-recommends chromium" >/dev/null 2>&1
 }
 
 "$python" -m pip install -q --disable-pip-version-check -r ci/book/requirements.txt

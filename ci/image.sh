@@ -83,8 +83,9 @@ chroot_tools() {
     if ! command -v buildah >/dev/null || ! command -v mmdebstrap >/dev/null; then
         [ "${CI:-}" = true ] && command -v apt-get >/dev/null || return 1
         step "install buildah and mmdebstrap"
-        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
-            --no-install-recommends buildah crun mmdebstrap; } >"$scratch/apt.log" 2>&1 ||
+        # One at a time: ci/book.sh may be at it as well.
+        DEBIAN_FRONTEND=noninteractive flock "${TMPDIR:-/tmp}/mlsys-102-apt.lock" sh -c "apt-get update -q &&
+            apt-get install -y -q --no-install-recommends buildah crun mmdebstrap" >"$scratch/apt.log" 2>&1 ||
             { tail -5 "$scratch/apt.log" && return 1; }
     fi
 }
