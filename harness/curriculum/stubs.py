@@ -61,10 +61,17 @@ def untouched(learner_source: str, solution_source: str, path: str | Path) -> fr
 
     Raises SyntaxError for a learner's file that is not valid Python.
     """
-    learner = _shapes(syntax_tree(learner_source))
+    tree = syntax_tree(learner_source)
+    exercises = exercises_of(solution_source, path)
+    if "NotImplementedError" not in learner_source and all(
+        any(answer.stub.startswith("raise") for answer in exercise.answers)
+        for exercise in exercises
+    ):
+        return frozenset()  # nothing is left of a stub, and comparing takes a tenth of a short run
+    learner = _shapes(tree)
     stub = _shapes(syntax_tree(generate_stub(solution_source, path)))
     same = set()
-    for exercise in exercises_of(solution_source, path):
+    for exercise in exercises:
         parts = {exercise.name, *(answer.owner.split(".")[0] for answer in exercise.answers)}
         if all(learner.get(part) == stub[part] for part in parts):
             same.add(exercise.name)

@@ -30,7 +30,7 @@ def in_words(error: BaseException, tb: TracebackType | None, tests: Path) -> str
     """
     text = str(error)
     frames = _frames(tb, tests)
-    at = [(block, frame, n) for frame, n in frames if (block := _raises(str(tests), n))]
+    at = [(block, frame, n) for frame, n in frames if (block := _raises(frame, n))]
     if not at or isinstance(error, RecursionError):
         return None
     block, frame, line = at[-1]
@@ -181,8 +181,13 @@ def _frames(tb: TracebackType | None, tests: Path) -> list[tuple[FrameType, int]
 
 
 @lru_cache(maxsize=4)
+def _lines(tests: str) -> list[str]:
+    return Path(tests).read_text(encoding="utf-8").splitlines()
+
+
+@lru_cache(maxsize=4)
 def _blocks(tests: str) -> list[ast.With]:
-    tree = ast.parse(Path(tests).read_text(encoding="utf-8"))
+    tree = ast.parse("\n".join(_lines(tests)))
     return [node for node in ast.walk(tree) if isinstance(node, ast.With) and _raising(node)]
 
 
@@ -194,8 +199,12 @@ def _raising(node: ast.With) -> ast.Call | None:
     return None
 
 
-def _raises(tests: str, line: int) -> ast.With | None:
+def _raises(frame: FrameType, line: int) -> ast.With | None:
     """The innermost ``with pytest.raises(...)`` that holds ``line``."""
+    tests = frame.f_code.co_filename
+    above = _lines(tests)[frame.f_code.co_firstlineno - 1 : line]
+    if not any("pytest.raises" in text for text in above):
+        return None  # as most: parsing a long file takes longer than its fast tests
     holding = [b for b in _blocks(tests) if b.lineno <= line <= (b.end_lineno or b.lineno)]
     return max(holding, key=lambda block: block.lineno, default=None)
 
