@@ -9,6 +9,7 @@ import faulthandler
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from harness.protocol import Event, Failure, Request
 
@@ -40,7 +41,8 @@ def grade(request: Request, descriptor: int, secret: bytes = b"") -> int:
     arguments.append(f"--hypothesis-seed={request.seed}")
     # By themselves, not by name: for each name pytest would read what every package offers it. The
     # last because a test file elsewhere has no conftest.py.
-    plugins: list[object] = [_Session(request, events), drawing, pytest_timeout, plugin]
+    session = _Session(request, events, Path(test_file).absolute())
+    plugins: list[object] = [session, drawing, pytest_timeout, plugin]
     if request.debug:  # the terminal is the learner's: pytest itself says nothing
         arguments += ["-s", "-q", "--no-summary", "-p", "no:warnings"]
         plugins.remove(pytest_timeout)
@@ -71,8 +73,13 @@ def grade(request: Request, descriptor: int, secret: bytes = b"") -> int:
 class _Session:
     """Hands the request and the way out to the grading plugin."""
 
-    def __init__(self, request: Request, events: object) -> None:
+    def __init__(self, request: Request, events: object, test_file: Path) -> None:
         self.request, self.events = request, events
+        self.on_the_way = {test_file, *test_file.parents}
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """What else lies in the folders is looked at in no way: a tenth of a short run."""
+        return None if collection_path in self.on_the_way else True
 
     def pytest_configure(self, config: object) -> None:
         from harness.grading import plugin
