@@ -606,7 +606,7 @@ def test_where_refuses(rng):
     "bounds", [(-1, 1), (None, 0.5), (0, None), (1, -1), (-0.5, 0.5), (2, 2)], ids=str
 )
 def test_clamp(bounds, rng):
-    x = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 5.0])
+    x = np.array([-3.0, -1.0, -0.5, 0.0, 1 / 3, 0.5, 1.0, 2.0, 5.0])  # 1/3: with all its digits
     result = check(
         f"clamp to {bounds}", lambda t: day.clamp(t, *bounds), lambda t: torch.clamp(t, *bounds),
         lambda shape: rng.normal(*shape), x,

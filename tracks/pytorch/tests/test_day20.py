@@ -214,6 +214,22 @@ def test_feed_forward_values(batch, length, dim, hidden, device, rng):
 
 
 @exercise("FeedForward")
+def test_feed_forward_gradients(device, rng):
+    network = random_weights(day20.FeedForward(4, 6, activation=torch.cos), rng, 1.5)
+    network.to(device, WIDE)
+    x, probe = rng.normal(2, 3, 4, dtype=WIDE).requires_grad_(), rng.normal(2, 3, 4, dtype=WIDE)
+    (network(x) * probe).sum().backward()
+    twin = x.detach().clone().requires_grad_()
+    state = {n: p.detach().clone().requires_grad_() for n, p in network.named_parameters()}
+    inner = torch.cos(twin @ state["up_proj.weight"].T + state["up_proj.bias"])
+    out = inner @ state["down_proj.weight"].T + state["down_proj.bias"]
+    (out * probe).sum().backward()
+    same(x.grad, twin.grad, "gradient of x")
+    for name, p in network.named_parameters():
+        same(p.grad, state[name].grad, f"gradient of {name}")
+
+
+@exercise("FeedForward")
 def test_feed_forward_any_leading_axes(device, rng):
     network = random_weights(day20.FeedForward(4, 6), rng, 1.5).to(device)
     x = rng.normal(2, 3, 5, 4)
@@ -741,6 +757,22 @@ def test_decoder_equals_torch(norm_first, causal, device, rng):
         ).detach()
         got = ours(x, memory, mask, memory_mask, causal)
         same(got, wanted, f"3 blocks, {kind} mask, {other} memory_mask, causal={causal}")
+
+
+@exercise("Decoder", ban=BAN)
+@ORDERS
+def test_decoder_gradients(norm_first, device, rng):
+    ours, theirs = pair_of_stacks("Decoder", rng, device, depth=2, norm_first=norm_first)
+    probe = rng.normal(2, 4, 12, dtype=WIDE)
+    inputs = {"x": rng.normal(2, 4, 12, dtype=WIDE), "memory": rng.normal(2, 6, 12, dtype=WIDE)}
+    twins = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+    for x in inputs.values():
+        x.requires_grad_()
+    (ours(**inputs) * probe).sum().backward()
+    past = torch_mask(None, (2, 3, 4, 4), device, causal=True)
+    (theirs(twins["x"], twins["memory"], tgt_mask=past) * probe).sum().backward()
+    same_gradients(ours.blocks[0], theirs.layers[0], inputs, twins)
+    same_gradients(ours.blocks[1], theirs.layers[1], {}, {})
 
 
 @exercise("Decoder", ban=BAN)
