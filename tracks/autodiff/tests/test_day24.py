@@ -691,6 +691,13 @@ def test_seeds(rng):
         assert all(isinstance(s, day22.Tensor) for s in found)
         got = [s.tolist() for s in found]
         assert got == wanted, f"gradients {given_} for {len(roots)} roots became {got}"
+    half, single, given_ = leaf([1.0, 2.0], kind="float16"), leaf(1.0), np.array([0.1, 0.2])
+    found = day24.seeds([half, single], [given_, 3])
+    assert [s.dtype for s in found] == [half.dtype, single.dtype], (
+        f"for roots of {half.dtype} and {single.dtype}: seeds of {[str(s.dtype) for s in found]}"
+    )
+    kept = given_.tolist() == [0.1, 0.2] and half.tolist() == [1.0, 2.0]
+    assert kept, "a gradient or a root that was given has other numbers now"
     for roots, given_ in [
         ([a], [None, None]), ([a, b], [None]), ([a, b], leaf([1.0])), ([a], []), ([a], ()),
         ([b], [1.0, 2.0]), ([leaf(1.0), leaf(1.0)], 2.0), ([], [None]), ([], 1.0),
