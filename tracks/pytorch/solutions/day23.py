@@ -116,8 +116,8 @@ def grouped_attention(
     ### BEGIN SOLUTION
     # HINT: q.unflatten(-3, (kv_heads, group)).flatten(-3, -2) is (..., kv_heads, group · Q, d).
     # HINT: causal compares positions, which folding hides: make it part of the mask before.
-    # HINT: expand the mask to (..., heads, Q, K) and fold it as you fold q; give it leading axes
-    # of one first where it has fewer than three.
+    # HINT: expand the mask to (..., heads, Q, K), which gives it the axes that it lacks, and fold
+    # it as you fold q.
     heads, queries, keys = q.shape[-3], q.shape[-2], k.shape[-2]
     shared = k.shape[-3]
     if v.shape[-3] != shared:
@@ -132,7 +132,6 @@ def grouped_attention(
         mask = combine_masks(mask, causal_mask(queries, keys, q.device))
     group = heads // shared
     if mask is not None:
-        mask = mask[(None,) * (3 - mask.dim())]
         mask = mask.expand(*mask.shape[:-3], heads, queries, keys)
         mask = mask.unflatten(-3, (shared, group)).flatten(-3, -2)
     q = q.unflatten(-3, (shared, group)).flatten(-3, -2)
@@ -273,8 +272,7 @@ def mha_to_gqa(state: dict[str, torch.Tensor], heads: int, groups: int) -> dict[
             if p.shape[0] % heads:
                 raise ValueError(f"{name} {tuple(p.shape)} does not hold {heads} heads")
             parts = p.unflatten(0, (groups, heads // groups, p.shape[0] // heads))
-            wide = parts.to(torch.promote_types(p.dtype, torch.float32))
-            p = wide.mean(1).flatten(0, 1).to(p.dtype)
+            p = parts.mean(1).flatten(0, 1)  # torch adds half precision up in float32
         new[name] = p
     return new
     ### END SOLUTION

@@ -379,6 +379,28 @@ def test_equals_multi_head_attention(device, rng):
 
 
 @exercise("GroupedQueryAttention", ban=BAN)
+def test_module_gradients(device, rng):
+    """Those of as many heads of keys and values, each shared one's added up over its group."""
+    module = make(rng, device, 12, 6, 2)
+    many = MultiHeadAttention(12, 6).to(device, WIDE).eval()
+    state = dict(module.state_dict())
+    for name in [n for n in state if n[:2] in ("k_", "v_")]:
+        state[name] = state[name].unflatten(0, (2, 2)).repeat_interleave(3, 0).flatten(0, 1)
+    many.load_state_dict(state)
+    x, probe = rng.normal(2, 5, 12, dtype=WIDE).requires_grad_(), rng.normal(2, 5, 12, dtype=WIDE)
+    twin = x.detach().clone().requires_grad_()
+    (module(x, causal=True) * probe).sum().backward()
+    (many(twin, causal=True) * probe).sum().backward()
+    close(x.grad, twin.grad, terms=1024, scale=64.0, name="gradient of x")
+    right = {name: p.grad for name, p in many.named_parameters()}
+    for name, p in module.named_parameters():
+        wanted = right[name]
+        if name[:2] in ("k_", "v_"):
+            wanted = wanted.unflatten(0, (2, 3, 2)).sum(1).flatten(0, 1)
+        close(p.grad, wanted, terms=1024, scale=64.0, name=f"gradient of {name}")
+
+
+@exercise("GroupedQueryAttention", ban=BAN)
 def test_module_without_a_batch(device, rng):
     module = make(rng, device, 12, 6, 2)
     x = rng.normal(2, 5, 12, dtype=WIDE)
@@ -520,7 +542,11 @@ def gpt(rng, device, dtype=WIDE, **options):
 @exercise("grouped_gpt")
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 def test_grouped_model(bias, device, rng):
-    model = gpt(rng, device, bias=bias, dropout=0.25).train()
+    model = gpt(rng, device, bias=bias, dropout=0.25)
+    model.stack.blocks[1].attention = MultiHeadAttention(
+        12, 6, head_dim=5, bias=bias, dropout=0.25
+    )  # another one may stand there
+    model = fill(model.to(device, WIDE), rng).train()
     before = {name: p.clone() for name, p in model.state_dict().items()}
     new = day23.grouped_gpt(model, 2)
     right = day23.mha_to_gqa(before, 6, 2)
@@ -534,7 +560,8 @@ def test_grouped_model(bias, device, rng):
         attention = block.attention
         assert isinstance(attention, day23.GroupedQueryAttention), f"a {type(attention).__name__}"
         options = (attention.heads, attention.kv_heads, attention.head_dim, attention.dropout)
-        assert options == (6, 2, 2, 0.25), f"heads, kv_heads, head_dim, dropout are {options}"
+        wanted = (6, 2, old.attention.head_dim, 0.25)
+        assert options == wanted, f"heads, kv_heads, head_dim, dropout are {options}, not {wanted}"
         assert isinstance(old.attention, MultiHeadAttention), (
             "the given model's blocks were changed"
         )
