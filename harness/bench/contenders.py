@@ -12,7 +12,7 @@ from harness.benching import Bench, Contender, Problem
 
 YOURS, REFERENCE, EAGER, COMPILE = "yours", "reference", "torch", "compile"
 TUNED = "compile max-autotune"
-EXTRA, EXTRA_PACKAGES = "bench", frozenset({"autograd", "liger_kernel", "mygrad"})
+EXTRA, EXTRA_PACKAGES = "bench", frozenset({"autograd", "liger_kernel", "mygrad", "tinygrad"})
 """What ``pip install -e '.[bench]'`` brings: pyproject.toml pins it."""
 
 

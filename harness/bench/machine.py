@@ -12,7 +12,16 @@ from typing import Any
 
 from harness.measure.device import Device
 
-PACKAGES = ("torch", "triton", "numpy", "liger-kernel", "transformers", "autograd", "mygrad")
+PACKAGES = (
+    "torch",
+    "triton",
+    "numpy",
+    "liger-kernel",
+    "transformers",
+    "autograd",
+    "mygrad",
+    "tinygrad",
+)
 
 
 def describe(device: Device, threads: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """One-element tensors: nothing but the overhead of the engine, forward and back, over its graph's
 size. Equal times a node in every case are a time that is linear in the edges."""
 
+import os
+import shutil
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.benching import Case, Contender, Problem, bench, goal
+from harness.benching import Case, Contender, Problem, absent, bench, goal
 
 
 def _chain(x: Any, w: Any, n: int) -> Any:
@@ -88,6 +90,24 @@ def _mygrad(n: int) -> Callable[[], Callable[..., Any]]:
     return load
 
 
+def _tinygrad(n: int) -> Callable[[], Callable[..., Any]]:
+    """Its device for processors, which makes C of the whole chain and compiles that once."""
+
+    def load() -> Callable[..., Any]:
+        if shutil.which("clang") is None:
+            raise RuntimeError("its CPU device compiles with clang, which is not here")
+        os.environ.setdefault("DEV", "CPU")
+        import tinygrad
+
+        def call(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+            a, b = tinygrad.Tensor(x), tinygrad.Tensor(w)
+            return np.concatenate([g.numpy() for g in _chain(a, b, n).sum().gradient(a, b)])
+
+        return call
+
+    return load
+
+
 @bench(
     "backward",
     unit="time",
@@ -108,6 +128,11 @@ def one_element(case: Case) -> Problem:
             "torch": _torch(n),
             "autograd": Contender(load=_autograd(n), needs=["autograd"]),
             "mygrad": Contender(load=_mygrad(n), needs=["mygrad"]),
+            "tinygrad": (
+                Contender(load=_tinygrad(n), needs=["tinygrad"])
+                if n <= 100
+                else absent("takes more than a minute for so long a chain")
+            ),
         },
         compile=False,
     )

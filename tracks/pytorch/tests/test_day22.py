@@ -44,6 +44,7 @@ def test_cache_makes_room(dtype, device):
         assert found == ((2, 3, 5, 4), dtype, device.type), f"{name} is {found}"
     assert cache.length == 0, f"nothing is in the cache, and its length is {cache.length}"
     length_is_int(cache, "a new cache")
+    assert not cache.keys.any(), "the keys of a new cache are not zeros"
     cache.keys.fill_(1.0)
     assert not cache.values.any(), "keys and values share memory"
     default = day22.KVCache(1, 1, 1, 1)
@@ -373,7 +374,7 @@ def test_paged_rewinds(device, rng):
     a = model.add()
     model.append([a], 8, "8 positions in blocks of 3")
     b = model.fork(a)
-    for length in (7, 6, 4):
+    for length in (8, 7, 6, 4):  # 8: nothing is taken back, which is allowed
         model.rewind(b, length)
         consistent(cache, f"rewound to {length}")
         model.append([b, a], 1, f"rewound to {length}, then both write")
@@ -397,6 +398,7 @@ def test_paged_uses_the_last_block(device, rng):
         b = model.fork(a)
         if blocks == 5:
             model.append([a, b], 2, "3 blocks are needed, 3 are free")
+            model.append([a, b], 1, "both have a last block of their own with room, none is free")
             continue
         before = cache.keys.clone(), dict(cache.lengths), [list(t) for t in cache.tables.values()]
         cache.active = [a, b]
@@ -419,17 +421,46 @@ def test_paged_uses_the_last_block(device, rng):
 
 
 @exercise("PagedKVCache")
+def test_paged_counts_no_copy_too_many(device, rng):
+    """Just as many blocks are free as are needed."""
+    model = Model(day22.PagedKVCache(3, 2, 1, 2, device=device), rng)
+    a = model.add()
+    model.append([a], 2, "2 positions in blocks of 2")
+    model.append([a, model.fork(a)], 1, "two share a full block: none is copied, 2 are free")
+    model = Model(day22.PagedKVCache(2, 4, 1, 2, device=device), rng)
+    a = model.add()
+    model.append([a], 3, "3 positions in blocks of 4")
+    model.fork(a)
+    model.append([model.fork(a)], 1, "one of three that share a block writes: 1 copy, 1 is free")
+
+
+@exercise("PagedKVCache")
+def test_paged_refuses_a_copy(device, rng):
+    """One sequence has a block of its own, two share the other, and no third is there."""
+    cache = day22.PagedKVCache(2, 4, 1, 2, device=device)
+    model = Model(cache, rng)
+    model.append([model.add()], 1, "1 position in blocks of 4")
+    a = model.add()
+    model.append([a], 3, "3 positions in blocks of 4")
+    model.fork(a)
+    cache.active, k = [a], rng.normal(1, 1, 1, 2)
+    what = "one of two that share a partly filled block writes: 1 copy is needed, 0 blocks are free"
+    refused(partial(cache.append, k, k), names=(1, 0), what=what)
+    consistent(cache, "after an append that was refused")
+
+
+@exercise("PagedKVCache")
 def test_paged_refuses(device, rng):
     cache = day22.PagedKVCache(4, 2, 3, 4, device=device)
     cache.active = [cache.add(), cache.add()]
     good = rng.normal(2, 3, 1, 4)
-    for k, v in ((rng.normal(1, 3, 1, 4), good), (good, rng.normal(2, 3, 2, 4)),
-                 (good.double(), good)):  # fmt: skip
-        refused(lambda k=k, v=v: cache.append(k, v), names=("cache",),
+    for name, k, v in (("k", rng.normal(1, 3, 1, 4), good), ("v", good, rng.normal(2, 3, 2, 4)),
+                       ("k", good.double(), good)):  # fmt: skip
+        refused(lambda k=k, v=v: cache.append(k, v), names=(f"{name} ", "cache"),
                 what=f"k {tuple(k.shape)}, {k.dtype}, v {tuple(v.shape)}")  # fmt: skip
     graph = good.clone().requires_grad_()
-    keys, _ = cache.append(graph * 2, graph)
-    assert not keys.requires_grad, "the keys require a gradient: the cache keeps the graph"
+    for name, x in zip(("keys", "values"), cache.append(graph * 2, graph * 3), strict=True):
+        assert not x.requires_grad, f"the {name} require a gradient: the cache keeps the graph"
 
 
 @exercise("PagedKVCache")
@@ -720,6 +751,24 @@ def test_generate_yields_ids(temperature, device, rng):
 
 
 @exercise("generate")
+def test_generate_makes_everything_where_the_model_is(device, rng):
+    model, prompts = gpt(rng, device), texts(rng, 3, 1)
+    with torch.device("meta"):  # where tensors land that are made without device=
+        got = torch.stack(list(day22.generate(model, prompts, 3)), 1)
+    assert got.device == prompts[0].device, f"the model is on {device}, the ids on {got.device}"
+
+
+@exercise("generate")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_generate_from_a_single_token(temperature, device, rng):
+    """A vocabulary of one: no other id is there, to fill up with or to draw."""
+    model = random_weights(GPT(1, 8, 12, 2, 3).to(device, WIDE), rng).eval()
+    prompts = [torch.zeros(n, dtype=torch.int64, device=device) for n in (3, 1)]
+    got = [x.tolist() for x in day22.generate(model, prompts, 2, temperature=temperature)]
+    assert got == [[0, 0], [0, 0]], f"the vocabulary has the token 0 alone, and written were {got}"
+
+
+@exercise("generate")
 def test_generate_is_linear(device, rng):
     model, prompts = gpt(rng, device), texts(rng, 8)
     counts = []
@@ -826,6 +875,8 @@ def test_generate_refuses(device, rng):
             what="prompts of 2 and 6 tokens, 6 new ones, context 10")  # fmt: skip
     refused(lambda: list(day22.generate(model, texts(rng, 2, 0), 3)), names=(1,),
             what="the second prompt is empty")  # fmt: skip
+    refused(lambda: list(day22.generate(model, texts(rng, 0, 2), 3)), names=(0,),
+            what="the first prompt is empty")  # fmt: skip
     refused(lambda: list(day22.generate(model, texts(rng, 2), 3, chunk=0)), names=("chunk", 0),
             what="chunk=0")  # fmt: skip
 
