@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,32 @@ def test_suite_by_workers():
     lines = suite.table({1: [100.0, 90.0, 110.0], 4: [50.0]})
     assert lines[1].split() == ["1", "100.0s", "1.00x", "100%"]
     assert lines[2].split() == ["4", "50.0s", "2.00x", "50%"]
+
+
+def test_the_tensor_engine_by_edges(capsys):
+    engine = script("tensor_engine")
+    engine.main(["--edges", "40,400", "--rounds", "1"])  # its exit code is the machine's to say
+    first, head, *rows, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"an operation of one element: .* us forward, .*; numpy alone .* us", first)
+    assert head.split()[0] == "edges" and [row.split()[0] for row in rows] == ["40", "400"]
+    assert last.startswith("exponent: chain ")
+    assert engine.exponent([10, 100, 1000], [0.2, 2.0, 20.0]) == pytest.approx(1.0)
+    assert engine.exponent([10, 100], [0.1, 10.0]) == pytest.approx(2.0)
+
+
+def test_the_graphs_have_two_edges_for_each_operation():
+    engine = script("tensor_engine")
+
+    class Counted:
+        made = 0
+
+        def __mul__(self, other):
+            Counted.made += 1
+            return Counted()
+
+        __add__ = __mul__
+
+    for graph in (engine.chain, engine.wide):
+        Counted.made = 0
+        graph(Counted(), Counted(), 100)
+        assert abs(Counted.made - 100) <= 1, graph.__name__

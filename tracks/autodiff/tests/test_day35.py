@@ -285,7 +285,8 @@ def test_attention_refuses(rng):
     q, k, mask = rng.normal(2, 4, 6), rng.normal(2, 5, 7), leaf(np.ones((4, 5), bool), False)
     refused(day.attention_weights, leaf(q), leaf(q), what="a mask and is_causal", attn_mask=mask,
             is_causal=True, names=["attn_mask", "is_causal"])  # fmt: skip
-    for a, b in ((q, k), (q[0, 0], k[0]), (q[0], k[0, 0])):
+    few = (q[0, 0], q[0]), (q[0], q[0, 0])  # of the same E, and of one axis
+    for a, b in ((q, k), (q[0, 0], k[0]), (q[0], k[0, 0]), *few):
         refused(day.attention_weights, leaf(a), leaf(b), what=f"query {a.shape}, key {b.shape}",
                 names=["attention_weights", a.shape, b.shape])  # fmt: skip
 
