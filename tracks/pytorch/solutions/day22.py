@@ -66,8 +66,8 @@ def check_new(
 class KVCache:
     """Room for the keys and values of one layer, made once for all that will come.
 
-    ``keys`` and ``values`` are tensors (batch, heads, capacity, head_dim); ``length``, an int, says
-    how many positions hold something, the same for all sequences.
+    ``keys`` and ``values`` are tensors (batch, heads, capacity, head_dim), zeros at first;
+    ``length``, an int, says how many positions hold something, the same for all sequences.
 
     >>> cache = KVCache(batch=1, heads=2, capacity=8, head_dim=4)
     >>> k = v = torch.ones(1, 2, 3, 4)
