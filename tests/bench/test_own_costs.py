@@ -5,6 +5,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,12 +50,24 @@ def test_suite_by_workers():
 def test_the_tensor_engine_by_edges(capsys):
     engine = script("tensor_engine")
     engine.main(["--edges", "40,400", "--rounds", "1"])  # its exit code is the machine's to say
-    first, head, *rows, last = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"an operation of one element: .* us forward, .*; numpy alone .* us", first)
+    _, forward, backward, head, *rows, last = capsys.readouterr().out.splitlines()
+    for way, line in (("forward", forward), ("backward", backward)):
+        assert re.fullmatch(rf"  {way} +[\d.]+, numpy alone [\d.]+: -?[\d.]+ beyond it", line)
     assert head.split()[0] == "edges" and [row.split()[0] for row in rows] == ["40", "400"]
     assert last.startswith("exponent: chain ")
     assert engine.exponent([10, 100, 1000], [0.2, 2.0, 20.0]) == pytest.approx(1.0)
     assert engine.exponent([10, 100], [0.1, 10.0]) == pytest.approx(2.0)
+
+
+def test_the_engine_s_gradients_are_numpy_s_by_hand():
+    engine, x, w = script("tensor_engine"), np.array([0.7]), np.array([0.6])
+    ys = [x]
+    for _ in range(3):
+        ys.append(ys[-1] * w + x)
+    of_x, of_w = engine.by_hand(ys[:-1], x, w)
+    # y = x w³ + x w² + x w + x
+    np.testing.assert_allclose(of_x, w**3 + w**2 + w + 1)
+    np.testing.assert_allclose(of_w, x * (3 * w**2 + 2 * w + 1))
 
 
 def test_the_graphs_have_two_edges_for_each_operation():
