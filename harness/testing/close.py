@@ -113,24 +113,17 @@ def close(
             name=name,
             data={"name": name, "kind": kind, "says": says},
         )
-    tolerance = _wrong_values(actual, expected, dtype, terms, scale, factor)
+    tolerance = _wrong_values(actual, expected, terms, scale, factor)
     if tolerance is not None:
         raise _mismatch(actual, expected, tolerance, tile, name)
 
 
-def agrees(
-    actual: Any,
-    expected: Any,
-    *,
-    dtype: Any = None,
-    terms: int = 1,
-    scale: Any = None,
-    factor: float = 4.0,
-) -> bool:
-    """Would ``close`` pass? Of gigabytes its message, and what is seen in them, takes minutes."""
+def agrees(actual: Any, expected: Any, *, dtype: Any = None, **tolerance: Any) -> bool:
+    """Would ``close`` pass, given its terms, scale and factor? Its message takes minutes to find
+    where the values are gigabytes."""
     if _other_kind(actual, expected, dtype, "result") is not None:
         return False
-    return _wrong_values(actual, expected, dtype, terms, scale, factor) is None
+    return _wrong_values(actual, expected, **tolerance) is None
 
 
 # What kind of thing is it? ------------------------------------------------------------------
@@ -275,7 +268,7 @@ def _is_exact(dtype: str) -> bool:
 
 
 def _wrong_values(
-    actual: Any, expected: Any, dtype: Any, terms: int, scale: Any, factor: float
+    actual: Any, expected: Any, terms: int = 1, scale: Any = None, factor: float = 4.0
 ) -> np.ndarray | None:
     """None when all values are right, else the tolerance of each element."""
     if _is_number(actual):

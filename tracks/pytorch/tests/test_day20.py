@@ -132,6 +132,19 @@ def same_gradients(ours, theirs, inputs, twins):
         close(p.grad, right[name], terms=4096, scale=256.0, name=f"gradient of {name}")
 
 
+def decoded_back(ours, theirs, rng, device):
+    """A backward pass of both decoders or blocks of one. → the inputs of ours, those of theirs"""
+    probe = rng.normal(2, 4, 12, dtype=WIDE)
+    inputs = {"x": rng.normal(2, 4, 12, dtype=WIDE), "memory": rng.normal(2, 6, 12, dtype=WIDE)}
+    twins = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+    for x in inputs.values():
+        x.requires_grad_()
+    (ours(**inputs) * probe).sum().backward()
+    past = torch_mask(None, (2, 3, 4, 4), device, causal=True)
+    (theirs(twins["x"], twins["memory"], tgt_mask=past) * probe).sum().backward()
+    return inputs, twins
+
+
 def off(got, wanted):
     """How far off, as a share of the length of what is wanted."""
     return ((got.double() - wanted.double()).norm() / wanted.double().norm()).item()
@@ -496,18 +509,7 @@ def test_decoder_block_masks(norm_first, causal, device, rng):
 @ORDERS
 def test_decoder_block_gradients(norm_first, device, rng):
     ours, theirs = pair("DecoderBlock", rng, device, norm_first=norm_first)
-    probe = rng.normal(2, 4, 12, dtype=WIDE)
-    inputs = {
-        "x": rng.normal(2, 4, 12, dtype=WIDE),
-        "memory": rng.normal(2, 6, 12, dtype=WIDE),
-    }
-    twins = {name: x.clone().requires_grad_() for name, x in inputs.items()}
-    for x in inputs.values():
-        x.requires_grad_()
-    (ours(**inputs) * probe).sum().backward()
-    past = torch_mask(None, (2, 3, 4, 4), device, causal=True)
-    (theirs(twins["x"], twins["memory"], tgt_mask=past) * probe).sum().backward()
-    same_gradients(ours, theirs, inputs, twins)
+    same_gradients(ours, theirs, *decoded_back(ours, theirs, rng, device))
 
 
 @exercise("DecoderBlock", ban=BAN)
@@ -763,14 +765,7 @@ def test_decoder_equals_torch(norm_first, causal, device, rng):
 @ORDERS
 def test_decoder_gradients(norm_first, device, rng):
     ours, theirs = pair_of_stacks("Decoder", rng, device, depth=2, norm_first=norm_first)
-    probe = rng.normal(2, 4, 12, dtype=WIDE)
-    inputs = {"x": rng.normal(2, 4, 12, dtype=WIDE), "memory": rng.normal(2, 6, 12, dtype=WIDE)}
-    twins = {name: x.clone().requires_grad_() for name, x in inputs.items()}
-    for x in inputs.values():
-        x.requires_grad_()
-    (ours(**inputs) * probe).sum().backward()
-    past = torch_mask(None, (2, 3, 4, 4), device, causal=True)
-    (theirs(twins["x"], twins["memory"], tgt_mask=past) * probe).sum().backward()
+    inputs, twins = decoded_back(ours, theirs, rng, device)
     same_gradients(ours.blocks[0], theirs.layers[0], inputs, twins)
     same_gradients(ours.blocks[1], theirs.layers[1], {}, {})
 
