@@ -24,6 +24,7 @@ class CpuTimer:
     def __init__(self, clock: Clock | None = None, evict_bytes: int = 0) -> None:
         self._clock = clock or RealClock()
         self._evict = torch.zeros(evict_bytes // 4) if evict_bytes else None
+        self.flushes = self._evict is not None
 
     def settle(self, call: Call, sets: Sets) -> float:
         return self._turn(call, sets, keep=0)[0]

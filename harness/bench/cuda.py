@@ -59,6 +59,7 @@ class CudaTimer:
             if flush and cuda is None
             else None
         )
+        self.flushes = self._flush is not None
         self._graphs: dict[str, _Graph] = {}
         self._head_start: dict[str, int] = {}
         self._doublings: dict[str, int] = {}
@@ -81,7 +82,8 @@ class CudaTimer:
         launched = self._clock.now() - start
         # Twice what the host needs to launch it all, at 2 cycles a nanosecond.
         self._head_start[name] = min(MOST_CYCLES, max(HEAD_START_CYCLES, 4 * launched))
-        self._doublings[name] = 0
+        # What takes longer to launch than the longest head start needs no search for a better one.
+        self._doublings[name] = DOUBLINGS if 2 * min(launched, ns) > MOST_CYCLES else 0
         first = self._events(name, call, sets, keep=0)
         while first.void:
             first = self._events(name, call, sets, keep=0)

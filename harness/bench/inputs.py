@@ -29,6 +29,10 @@ class Pool:
         self.sets = [make(s) for s in self.seeds]
         self._next = seed + count
 
+    def keep(self, most: int) -> None:
+        """Give up all sets but the first ``most``."""
+        del self.sets[most:], self.seeds[most:]
+
     def refill(self) -> None:
         """Draw new values for every set, kept in the same tensors and arrays where possible."""
         for i in range(len(self.sets)):

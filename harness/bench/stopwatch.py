@@ -23,6 +23,10 @@ class Sample:
 
 
 class Stopwatch(Protocol):
+    @property
+    def flushes(self) -> bool:
+        """Whether it empties the cache itself, however few the sets of inputs are."""
+
     def settle(self, call: Call, sets: Sets) -> float:
         """One warm-up turn through the sets: nanoseconds per call, as seen from the host."""
 

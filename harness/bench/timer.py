@@ -80,9 +80,16 @@ def race(
     shuffle = random.Random(seed)
     calls = {entry.name: entry for entry in entries}
     timed = {entry.name: Timed(entry.name, failed=entry.gap) for entry in entries}
+    slowest = 1.0
     for t in timed.values():
         if t.alive:
-            _warm_up(calls[t.name], t, pool, stopwatch, budget, clock, inplace)
+            slowest = max(slowest, _first_calls(calls[t.name], t, pool, stopwatch, clock, inplace))
+    if stopwatch.flushes:
+        # Many sets make short calls exact. Of long ones two are enough, or one round takes minutes.
+        pool.keep(max(2, int(budget.seconds * 1e9 / budget.fewest / slowest)))
+    for t in timed.values():
+        if t.alive:
+            _warm_up(calls[t.name], t, pool, stopwatch, budget, clock)
 
     warm()
     start = clock.now()
@@ -114,32 +121,41 @@ def race(
     return Timings(list(timed.values()), rounds, stopped)
 
 
-def _warm_up(
-    entry: Entry,
-    timed: Timed,
-    pool: Pool,
-    stopwatch: Stopwatch,
-    budget: Budget,
-    clock: Clock,
-    inplace: bool,
-) -> None:
-    """Compile, tune and fill caches outside the clock: call until three turns agree within 5 %."""
+def _first_calls(
+    entry: Entry, timed: Timed, pool: Pool, stopwatch: Stopwatch, clock: Clock, inplace: bool
+) -> float:
+    """Compile and tune outside the clock. → nanoseconds that a call takes after that"""
     assert entry.call is not None
     began = clock.now()
+    ns = 0.0
     try:
-        sets = _prepared(entry, pool)
-        turns = [stopwatch.settle(entry.call, sets)]
+        sets = _prepared(entry, pool.sets[:1])
+        for _ in range(2):  # the first compiles
+            ns = stopwatch.settle(entry.call, sets)
         if not inplace and not same(pool.sets[0], pool.again(pool.seeds[0])):
             timed.failed = "overwrites its inputs, which this bench does not allow"
             pool.restore()
-            return
-        compiled = clock.now()
-        while not _steady(turns) and (clock.now() - compiled) / 1e9 < budget.warm_up_seconds:
+    except Exception as failure:
+        timed.failed = reason(failure)
+    timed.warm_up_seconds = (clock.now() - began) / 1e9
+    return ns
+
+
+def _warm_up(
+    entry: Entry, timed: Timed, pool: Pool, stopwatch: Stopwatch, budget: Budget, clock: Clock
+) -> None:
+    """Fill caches and let clocks rise, outside the clock: until three turns agree within 5 %."""
+    assert entry.call is not None
+    began = clock.now()
+    try:
+        sets = _prepared(entry, pool.sets)
+        turns = [stopwatch.settle(entry.call, sets)]
+        while not _steady(turns) and (clock.now() - began) / 1e9 < budget.warm_up_seconds:
             turns.append(stopwatch.settle(entry.call, sets))
         timed.method = stopwatch.ready(entry.name, entry.call, sets, turns[-1])
     except Exception as failure:
         timed.failed = reason(failure)
-    timed.warm_up_seconds = (clock.now() - began) / 1e9
+    timed.warm_up_seconds += (clock.now() - began) / 1e9
 
 
 def _turn(
@@ -149,7 +165,7 @@ def _turn(
     assert entry.call is not None
     try:
         sample: Sample = stopwatch.sample(
-            entry.name, entry.call, _prepared(entry, pool), shuffle.randrange(len(pool.sets))
+            entry.name, entry.call, _prepared(entry, pool.sets), shuffle.randrange(len(pool.sets))
         )
     except Exception as failure:
         timed.failed = reason(failure)
@@ -161,10 +177,10 @@ def _turn(
     return sample
 
 
-def _prepared(entry: Entry, pool: Pool) -> Sets:
+def _prepared(entry: Entry, sets: Sets) -> Sets:
     if entry.prepare is None:
-        return pool.sets
-    return [tuple(entry.prepare(*one)) for one in pool.sets]
+        return sets
+    return [tuple(entry.prepare(*one)) for one in sets]
 
 
 def _steady(turns: Sequence[float]) -> bool:

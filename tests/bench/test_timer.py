@@ -260,6 +260,49 @@ def test_a_call_that_waits_for_the_gpu_is_timed_all_the_same(clock, cuda):
     assert 100_000 < found["a"].ns[0] < 120_000  # the host's part is in it: the GPU idles for it
 
 
+def test_a_call_that_takes_long_to_launch_is_not_asked_again_and_again(clock, cuda):
+    calls = []
+
+    def call(x):
+        calls.append(clock.now())
+        for _ in range(2_000):
+            cuda.kernel(cuda.LAUNCH)  # 2,000 launches of 5 µs: no head start covers them
+        return x
+
+    timer = CudaTimer(cuda, clock)
+    sets = [make(0)]
+    timer.ready("a", call, sets, timer.settle(call, sets))
+    assert len(calls) == 3  # one to settle, one for the host's part, one sample
+
+
+def test_long_calls_get_fewer_sets_of_inputs(clock):
+    """64 sets make microseconds exact; 64 calls of a second are a round of a minute."""
+    calls = {"short": 0, "long": 0}
+
+    def counting(name, ns):
+        def call(x):
+            calls[name] += 1
+            clock.spin(ns)
+            return x
+
+        return call
+
+    budget = Budget(seconds=10.0, warm_up_seconds=0.5, fewest=10)
+    timer = CpuTimer(clock, evict_bytes=4)
+    entries = {"short": counting("short", 1000), "long": counting("long", 1e9)}
+    _, found = run(clock, entries, budget, count=64, stopwatch=timer)
+    assert set(found["long"].ns) == {1e9}
+    assert set(found["short"].ns) == {1000}
+    # Two to compile, a turn of two to warm up, ten rounds of two.
+    assert calls["long"] == 2 + 2 + 10 * 2
+    run(clock, {"short": entries["short"]}, budget, count=64, stopwatch=timer)
+    assert calls["short"] > 10 * 64
+    # Without a flush the sets are what keeps the inputs out of the cache.
+    calls["long"] = 0
+    timings, _ = run(clock, {"long": entries["long"]}, budget, count=4)
+    assert calls["long"] == 2 + 4 * (1 + timings.rounds)
+
+
 def test_a_host_that_is_slow_to_ask_is_no_cheat(clock, cuda):
     cuda.SYNC = 30_000
 
