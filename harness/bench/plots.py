@@ -59,7 +59,11 @@ def scaling(bench: BenchResult, day: DayBench) -> Any:
     for index, (ax, (rest, members)) in enumerate(zip(axes, panels.items(), strict=True)):
         axis = axis_of(bench, members, day)
         _curves(ax, sorted(members, key=lambda c: c.case[along]), along, names, axis)
-        ax.set_xlabel(along)
+        named = [along, *uneven(members, along)]
+        ax.set_xlabel("\n".join(named))
+        if len(named) > 1:
+            at = {case.case[along]: [_size(case.case[name]) for name in named] for case in members}
+            ax.set_xticklabels(["\n".join(at[size]) for size in ax.get_xticks()], rotation=0)
         if index == 0:
             ax.set_ylabel(axis.label)
         ax.set_title(rest, loc="left", fontsize=9, color=INK)
@@ -149,6 +153,19 @@ def _told(name: str, along: str, cases: list[CaseResult]) -> bool:
     """Whether ``along`` tells the value of ``name``: then it makes no panels."""
     pairs = {(case.case[along], str(case.case.get(name))) for case in cases}
     return len(pairs) == len({place for place, _ in pairs})
+
+
+def uneven(panel: list[CaseResult], along: str) -> list[str]:
+    """The sizes that go up and down along the axis: without them a dip in a curve has no reason."""
+    ordered = [case.case for case in sorted(panel, key=lambda case: case.case[along])]
+    found = []
+    for name, first in ordered[0].items():
+        if name == along or not isinstance(first, (int, float)) or isinstance(first, bool):
+            continue
+        steps = {(b[name] > a[name]) - (b[name] < a[name]) for a, b in pairwise(ordered)}
+        if steps >= {1, -1}:
+            found.append(name)
+    return found
 
 
 def axis_of(bench: BenchResult, panel: list[CaseResult], day: DayBench) -> Axis:

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from harness.bench.plots import _told, axis_of, draw, panels_of, scaling, varying
+from harness.bench.plots import _told, axis_of, draw, panels_of, scaling, uneven, varying
 from harness.bench.record import in_readme, overview, record, table, write_pages
 from harness.bench.results import GoalResult, load, save
 from harness.bench.table import rate, show, time_text
@@ -141,6 +141,20 @@ def test_the_axis_is_what_grows_and_what_follows_it_gets_no_panels(made):
     cases += [times.case({"rows": 7, "columns": c}) for c in (64, 128, 256)]
     assert not _told("rows", "columns", cases)
     assert varying([times.case({"n": 5, "dtype": "float16"})]) is None
+
+
+def test_sizes_that_go_up_and_down_stand_on_the_axis(made, make_day):
+    times = made({"yours": 100})
+    sizes = [(16, 4096, 4096), (128, 128, 16384), (256, 4096, 14336)]
+    cases = [times.case({"m": m, "n": n, "k": k}) for m, n, k in sizes]
+    assert uneven(cases, "m") == ["n", "k"]
+    (ax,) = scaling(make_day(*cases).benches[0], make_day(*cases)).axes
+    assert ax.get_xlabel() == "m\nn\nk"
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "16\n4K\n4K", "128\n128\n16K", "256\n4K\n14K",
+    ]  # fmt: skip
+    rows = [times.case({"rows": 2**20 // c, "columns": c}) for c in (64, 128, 256)]
+    assert uneven(rows, "columns") == []
 
 
 def test_nothing_measured_draws_nothing(day, make_day, tmp_path):
