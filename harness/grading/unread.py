@@ -57,7 +57,8 @@ _FRAMES = frozenset(("tb_frame", "gi_frame", "cr_frame", "ag_frame"))
 _STARTERS = frozenset(
     "os.fork os.forkpty os.posix_spawn os.spawn os.exec os.system subprocess.Popen".split()
 )
-_MEMORY_FILE = re.compile(r"/proc/[^/]+(/task/[^/]+)?/mem")
+_MEMORY_FILE = re.compile(r"(.*/)?mem")
+"""/proc/…/mem, by whatever name of its folder."""
 _SHOW_FRAMES = (
     "inspect.py", "traceback.py", "logging/__init__.py", "threading.py", "_pytest/_code/code.py",
 )  # fmt: skip

@@ -34,6 +34,8 @@ class Rules:
     processes: int = 256
     """Of this user, threads counted; the kernel does not hold root to it."""
     open_files: int = 1024
+    gpu: bool = False
+    """Whether CUDA must run: it names its threads, for which it writes below /proc."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -109,6 +111,24 @@ def landlock(rules: Rules) -> None:
     for paths, rights in ((rules.readable, reads), (rules.writable, handled)):
         for path in paths:
             _allow(ruleset, path, rights & handled)
+    if rules.gpu:
+        _allow(ruleset, "/proc", WRITE_FILE)
+    _called(_LIBC.syscall(RESTRICT_SELF, ruleset, 0), "landlock")
+    os.close(ruleset)
+
+
+def write_own_threads_only(rules: Rules) -> None:
+    """Of what lies below /proc, write from now on only what belongs to this process's threads.
+
+    A rule holds for a folder that exists, and the folder of a process is made with it: so the fork
+    that grades takes this upon itself, and the rules before it must allow all of /proc (Rules.gpu).
+    """
+    attributes = struct.pack("=Q", WRITE_FILE)
+    ruleset = _called(
+        _LIBC.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0), "landlock"
+    )
+    for path in (*rules.writable, "/proc/self/task"):
+        _allow(ruleset, path, WRITE_FILE)
     _called(_LIBC.syscall(RESTRICT_SELF, ruleset, 0), "landlock")
     os.close(ruleset)
 
@@ -213,6 +233,10 @@ PARTS = {
 """In this order: the last two need the second."""
 
 
+NARROWER = "HARNESS_JAILED_GPU"
+"""In the environment: the rules, of which the fork that grades must narrow the one for /proc."""
+
+
 def enter(rules: Rules) -> None:
     """Give up, in this process, what the rules do not keep. OSError names the part that fails."""
     for name, apply in PARTS.items():
@@ -221,6 +245,9 @@ def enter(rules: Rules) -> None:
 
 
 if __name__ == "__main__":
-    enter(Rules.from_json(sys.argv[1]))
+    rules = Rules.from_json(sys.argv[1])
+    enter(rules)
+    if rules.gpu and "landlock" in rules.parts:
+        os.environ[NARROWER] = sys.argv[1]
     command = sys.argv[2:]
     os.execv(command[0], command)

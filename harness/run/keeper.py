@@ -27,6 +27,10 @@ def keep(request: Request, descriptor: int, secret: bytes = b"") -> int:
     if pid == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with_parent()
+        if rules := os.environ.pop("HARNESS_JAILED_GPU", ""):
+            from harness.run.jail import Rules, write_own_threads_only
+
+            write_own_threads_only(Rules.from_json(rules))
         from harness.grading.child import grade
 
         sys.exit(grade(request, descriptor, secret))

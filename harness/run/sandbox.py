@@ -85,11 +85,12 @@ class Sandboxed:
         day = Day(request.track, request.day)
         room = self.room(day)
         own = Path(tempfile.mkdtemp(prefix="run-", dir=self._folder))
-        gpu = request.device != "cpu"
+        gpu = gpu_devices() if request.device != "cpu" else ()
         rules = Rules(
             readable=(str(room), request.impl, sys.prefix, sys.base_prefix, *SYSTEM),
-            writable=(str(own), *DEVICES, *(gpu_devices() if gpu else ())),
+            writable=(str(own), *DEVICES, *gpu),
             parts=self.in_force,
+            gpu=bool(gpu),
         )
         environment = {
             **{name: os.environ[name] for name in KEPT if name in os.environ},

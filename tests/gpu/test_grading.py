@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from harness.mutate.judge import judge_day
 from harness.mutate.pool import Pool
 from harness.protocol import SOLUTION, DayResult, Request
 from harness.run import run
+from harness.run.sandbox import Sandboxed, grade_unread
 from harness.run.warm import Warm
 from harness.verify.checks import CHECKS
 
@@ -130,3 +132,18 @@ def test_mutants_are_judged_on_the_card_and_on_the_interpreter() -> None:
     assert judged.total >= 5 and judged.caught == judged.total, [
         (v.mutant.after, v.outcome) for v in judged.verdicts
     ]
+
+
+@pytest.mark.parametrize(("track", "number"), [("triton", 1), ("pytorch", 3)])
+def test_code_that_nobody_has_read_uses_the_card_in_the_sandbox(
+    track: str, number: int, tmp_path: Path
+) -> None:
+    day = Day(track, number)
+    shutil.copy(day.solution, tmp_path)
+    launcher = Sandboxed()
+    try:
+        result = grade_unread(day, tmp_path, launcher, seeds=(1, 2), device="cuda")
+    finally:
+        launcher.close()
+    assert result.passed, why(result)
+    assert result.device["kind"] == "cuda"

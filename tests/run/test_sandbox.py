@@ -61,6 +61,52 @@ def test_landlock(code: str, tmp_path: Path) -> None:
     assert "PermissionError" in inside(code, tmp_path)
 
 
+def write_below_proc(path: str) -> str:
+    return f"f = os.open({path}, os.O_WRONLY); print(os.write(f, b'name'))"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("path", "may"),
+    [
+        # What CUDA does while it starts, and gives up with error 304 where it may not.
+        ("f'/proc/self/task/{threading.get_native_id()}/comm'", True),
+        ("f'/proc/{os.getppid()}/comm'", False),
+        ("'/proc/self/comm'", False),
+        ("'/proc/self/oom_score_adj'", False),
+        ("'/proc/sys/kernel/core_pattern'", False),
+    ],
+)
+def test_with_a_gpu_threads_can_be_named_and_nothing_else_below_proc_is_written(
+    path: str, may: bool, tmp_path: Path
+) -> None:
+    """In a fork of the jailed process, as the keeper makes it; in a thread of its own."""
+    need("landlock")
+    reads = (*READS, str(ROOT))
+    rules = Rules(reads, (str(tmp_path), *DEVICES), parts_in_force(), gpu=True)
+    code = (
+        "import os, threading\n"
+        "from harness.run import jail\n"
+        "rules = jail.Rules.from_json(os.environ['HARNESS_JAILED_GPU'])\n"
+        "if os.fork():\n"
+        "    raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+        "jail.write_own_threads_only(rules)\n"
+        f"t = threading.Thread(target=lambda: exec({write_below_proc(path)!r})); t.start()\n"
+        "t.join()\n"
+        "open(os.environ['OWN'] + '/file', 'w').write('x')\n"
+        "open('/dev/null', 'w').write('x')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.run.jail", rules.to_json(), sys.executable, "-c", code],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OWN": str(tmp_path)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.strip() == "4") == may, done.stderr
+    assert ("PermissionError" in done.stderr) != may, done.stderr
+    assert (tmp_path / "file").read_text() == "x"
+
+
 @LINUX
 def test_what_is_kept(tmp_path: Path) -> None:
     code = (
