@@ -129,7 +129,8 @@ def key_blocks(
     This function is plain Python and, below, part of a kernel, as day 18's ``swizzle``. Write it
     with + - * // min, max and if only; in the kernel all numbers are int32 that are not known yet,
     except causal, block_m and block_n. Mind that // of a negative number rounds down in Python, and
-    towards 0 in a kernel.
+    towards 0 in a kernel. And where an ``if`` asks about numbers, a name that only one of its
+    branches assigns has no value behind it in a kernel: give it one before.
 
     Args:
         tile: 0 or more, with tile * block_m < queries.
@@ -196,8 +197,9 @@ def describe(x: torch.Tensor, rows: int, columns: int) -> TensorDescriptor | Non
 
         - memory that begins at a multiple of 16 bytes;
         - the stride 1 along the last axis;
-        - along each of the other three axes a stride that is a multiple of 16 bytes and at least
-          dim elements, so that rows do not overlap and none is repeated by a stride of 0;
+        - along each of the other three axes, also where it has one element, a stride that is a
+          multiple of 16 bytes and at least dim elements, so that rows do not overlap and none is
+          repeated by a stride of 0;
         - at least one element.
 
     Args:
@@ -280,9 +282,11 @@ def flash_attention_forward_blocks_kernel(
 ):
     """m, total and acc of ``online_step`` after the blocks begin ... end - 1 of k and v.
 
-    q is the tile of queries (BLOCK_M, BLOCK_D); head is k's and v's. Query i of the tile sees the
-    keys below seen[i], a block of int32; with WHOLE it sees all keys of these blocks. scale is the
-    scale of the scores times log2(e). The kernel below calls this one twice.
+    q is the tile of queries (BLOCK_M, BLOCK_D). k and v are as ``_block_of`` takes them: a
+    descriptor, or a pointer to the head's first element; head is k's and v's. Query i of the tile
+    sees the keys below seen[i], a block of int32; with WHOLE it sees all keys of these blocks, and
+    nothing is masked. scale is the scale of the scores times log2(e). The kernel below calls this
+    one twice.
     """
     # TODO: for each block: k's, the products with q, a mask unless WHOLE, v's, online_step.
     # HINT: Which of the two loops has most of the blocks, and what is left out of it?
@@ -356,10 +360,13 @@ def flash_attention_forward(
           ``_config`` gives; no memory but the results'. So nothing of the size queries x keys is
           stored, and no operand is copied, whatever its strides.
         - Programs come in ``work_order``'s order, in bands of ``_together(q, k, causal)``.
-        - A tile of queries takes only the blocks of keys below ``key_blocks``'s end: under causal
-          about half of them. Whatever k and v hold in the others, be it nan, has no effect on it.
+        - A tile of queries takes only the blocks of keys below the end that ``_key_blocks`` gives,
+          under causal about half of them, and masks only those from its whole on. Whatever k and v
+          hold from end on, be it nan, has no effect on the tile. (A nan of v at a hidden key of a
+          block that is cut may have one: 0 * nan is nan.)
         - Rows that are contiguous and aligned are read and written 128 bits at a time. Where
-          ``_through_tma`` and ``describe`` allow it, k and v are read through descriptors.
+          ``_through_tma`` and ``describe`` allow it, k and v, each for itself, are read through
+          descriptors.
         - With each of ``_config``'s tiles the kernel compiles within the chip's shared memory: for
           sm_90 with and without descriptors, for sm_80 without. For 16-bit types it spills no
           registers, and the products are computed by tensor cores (on sm_90 by wgmma); for float32

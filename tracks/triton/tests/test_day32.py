@@ -43,13 +43,18 @@ def counted_blocks(tile, queries, keys, causal, block_m, block_n):
     return whole, max((n + 1 for n, is_needed in enumerate(needed) if is_needed), default=0)
 
 
-def check_blocks(found, sizes):
+def case(tile, queries, keys, causal, block_m, block_n):
+    return (
+        f"tile {tile} (tiles of {block_m} queries, {queries} queries in all), "
+        f"{'causal' if causal else 'full'}, and {keys} keys in blocks of {block_n}"
+    )
+
+
+def check_blocks(found, sizes, where=""):
     expected = counted_blocks(*sizes)
-    tile, queries, keys, causal, block_m, block_n = sizes
     assert tuple(found) == expected, (
-        f"tile {tile} of {block_m} of {queries} queries, {'causal' if causal else 'full'}, and "
-        f"{keys} keys in blocks of {block_n}: the first {expected[0]} blocks are whole, and none "
-        f"from {expected[1]} on is needed, but whole, end = {tuple(found)}"
+        f"{where}{case(*sizes)}: the first {expected[0]} blocks are whole, and none from "
+        f"{expected[1]} on is needed, but whole, end = {tuple(found)}"
     )
 
 
@@ -79,8 +84,8 @@ def test_blocks_of_long_texts():
     ):
         found = day32.key_blocks(tile, queries, keys, True, block_m, block_n)
         assert tuple(found) == expected, (
-            f"tile {tile} of {block_m} of {queries} queries, causal, and {keys} keys in blocks of "
-            f"{block_n}: {expected} was due, not {tuple(found)}"
+            f"{case(tile, queries, keys, True, block_m, block_n)}: {expected} was due, not "
+            f"{tuple(found)}"
         )
 
 
@@ -99,7 +104,7 @@ def test_blocks_in_a_kernel(queries, keys, causal, device):
     out = torch.empty(tiles, 2, dtype=torch.int32, device=device)
     blocks_kernel[(tiles,)](out, queries, keys, CAUSAL=causal, M=2, N=3)
     for tile, found in enumerate(out.tolist()):
-        check_blocks(found, (tile, queries, keys, causal, 2, 3))
+        check_blocks(found, (tile, queries, keys, causal, 2, 3), "in a kernel, ")
 
 
 # work_order ---------------------------------------------------------------------------------
@@ -144,14 +149,19 @@ def test_order_begins_with_the_longest(tiles, matrices, together):
 @exercise("work_order")
 def test_order_far_from_the_start(rng):
     tiles, matrices, together = 1001, 40_003, 16
+    where = f"of {matrices} matrices of {tiles} tiles in bands of {together}"
     for matrix, tile in zip(
         rng.integers(0, 40_000, 50).tolist(), rng.integers(0, tiles, 50).tolist(), strict=True
     ):
         program = (matrix // 16) * 16 * tiles + (tiles - 1 - tile) * 16 + matrix % 16
         found = tuple(day32.work_order(program, tiles, matrices, together))
-        assert found == (matrix, tile), f"program {program} has {found}, not {(matrix, tile)}"
+        assert found == (matrix, tile), (
+            f"{where}, program {program} has (matrix, tile) = {found}, not {(matrix, tile)}"
+        )
     last = tuple(day32.work_order(tiles * matrices - 1, tiles, matrices, together))
-    assert last == (matrices - 1, 0), f"the last program has {last}, not {(matrices - 1, 0)}"
+    assert last == (matrices - 1, 0), (
+        f"{where}, the last program has (matrix, tile) = {last}, not {(matrices - 1, 0)}"
+    )
 
 
 @triton.jit
@@ -224,6 +234,35 @@ def test_does_not_describe(what, dtype, strides, offset, rng):
     memory = torch.zeros(3000, dtype=DTYPES[dtype], device=rng.device)
     x = memory.as_strided((2, 3, 5, 32), strides, offset)
     assert day32.describe(x, 16, 32) is None, f"an x that {what} was described"
+
+
+@exercise("describe")
+@shapes(
+    "shape, strides",
+    *[((1, 3, 5, 32), (502, 160, 32, 1)), ((1, 3, 5, 32), (0, 160, 32, 1))],
+    *[((2, 1, 5, 32), (480, 164, 32, 1)), ((2, 3, 1, 32), (480, 160, 36, 1))],
+    *[((2, 3, 5, 1), (480, 160, 32, 2))],
+)
+def test_checks_axes_of_one_element(shape, strides, rng):
+    x = torch.zeros(3000, dtype=F16, device=rng.device).as_strided(shape, strides)
+    assert day32.describe(x, 16, 16) is None, (
+        f"an x of shape {shape} with the strides {strides} was described: an axis of one element "
+        "has to meet the conditions as the others do"
+    )
+
+
+@exercise("describe")
+def test_where_memory_begins():
+    buffer = bytearray(3000)
+    start = torch.frombuffer(buffer, dtype=torch.uint8).data_ptr()
+    for beyond in (2, 8):
+        offset = (beyond - start) % 16
+        memory = torch.frombuffer(buffer, dtype=F16, count=1200, offset=offset)
+        x = memory.as_strided((2, 3, 5, 32), (480, 160, 32, 1))
+        assert day32.describe(x, 16, 32) is None, (
+            f"an x was described that begins {beyond} bytes after a multiple of 16: its offset in "
+            "its own storage is 0, but the storage begins there"
+        )
 
 
 @exercise("describe")
@@ -443,19 +482,91 @@ def test_long_rows_of_keys(rng):
 
 
 @exercise("flash_attention_forward", ban=BAN)
-@pytest.mark.parametrize("band", [1, 2, 4, 100])
-def test_many_heads_in_bands(band, rng, monkeypatch):
+@pytest.mark.parametrize(
+    "band, is_causal", [(1, True), (2, True), (4, True), (100, True), (1, False)]
+)
+def test_many_heads_in_bands(band, is_causal, rng, monkeypatch):
     small(monkeypatch)
     q, k, v = operands(rng, 1, 6, 3, 20, 20, 16)
 
     def together(x, y, causal):
         found = tuple(x.shape), tuple(y.shape), causal
-        due = tuple(q.shape), tuple(k.shape), True
+        due = tuple(q.shape), tuple(k.shape), is_causal
         assert found == due, f"_together was asked about {found}, and not about {due}"
         return band
 
     monkeypatch.setattr(day32, "_together", together)
-    check(q, k, v, True)
+    check(q, k, v, is_causal)
+
+
+class First:
+    """A kernel of which only the first programs are started."""
+
+    def __init__(self, kernel, programs):
+        self.kernel, self.programs = kernel, programs
+
+    def __getitem__(self, grid):
+        return self.kernel[(self.programs,)]
+
+
+@exercise("flash_attention_forward", ban=BAN)
+@pytest.mark.parametrize("programs", [1, 2, 5, 13])
+def test_programs_come_in_work_order(programs, rng, monkeypatch):
+    small(monkeypatch)
+    monkeypatch.setattr(day32, "_together", lambda q, k, causal: 2)
+    kernel = First(day32.flash_attention_forward_kernel, programs)
+    monkeypatch.setattr(day32, "flash_attention_forward_kernel", kernel)
+    o, _ = day32.flash_attention_forward(*operands(rng, 1, 6, 3, 40, 40, 16), True)
+    computed = {(i, j) for i in range(6) for j in range(3) if not o[0, i, 16 * j, 0].isnan()}
+    due = set(banded(3, 6, 2)[:programs])
+    assert computed == due, (
+        f"of 6 heads of 3 tiles in bands of 2, the first {programs} of the programs are to compute "
+        f"the (matrix, tile) {sorted(due)}, but computed {sorted(computed)}"
+    )
+
+
+@triton.jit
+def all_whole(
+    tile, queries, keys, causal: tl.constexpr, block_m: tl.constexpr, block_n: tl.constexpr
+):
+    return keys // block_n, keys // block_n
+
+
+@exercise("flash_attention_forward", ban=BAN)
+def test_whole_blocks_are_not_masked(rng, monkeypatch):
+    """With a ``_key_blocks`` that calls all blocks whole nothing is hidden, causal or not."""
+    if rng.device.type != "cpu":
+        pytest.skip("a compiled kernel keeps the _key_blocks that it was compiled with")
+    small(monkeypatch)
+    monkeypatch.setattr(day32, "_key_blocks", all_whole)
+    q, k, v = operands(rng, 1, 1, 1, 16, 32, 16, F32)
+    o, _ = day32.flash_attention_forward(q, k, v, True)
+    masked, *_ = dense64(q, k, v, True, 0.25)
+    assert not torch.allclose(o.double(), masked, rtol=0.0, atol=1e-3), (
+        "in blocks that are whole, as _key_blocks says, later keys are hidden all the same: a mask "
+        "is computed where none is needed"
+    )
+    expected, _, size, _ = dense64(q, k, v, False, 0.25)
+    name = "result where _key_blocks calls all blocks whole"
+    close(o, expected, dtype=F32, scale=size, name=name)
+
+
+@exercise("flash_attention_forward", ban=BAN)
+@pytest.mark.parametrize("which", ["k", "v"])
+def test_describes_each_for_itself(which, rng, monkeypatch):
+    small(monkeypatch)
+    q, k, v = operands(rng, 1, 2, 2, 20, 20, 16)
+    apart = torch.cat([k, k], dim=-1)[..., ::2]  # has the stride 2: pointers alone can read it
+    k, v = (k, apart) if which == "k" else (apart, v)
+    _, seen = watch(day32.flash_attention_forward, q, k, v)
+    for name in "kv":
+        found = seen.launches[0].meta.get(f"{name.upper()}_DESCRIBED")
+        due = name == which and day32._through_tma(2)
+        other = "v" if which == "k" else "k"
+        assert found == due, (
+            f"{which} can be described and {other} can't, which has the stride 2 along its last "
+            f"axis: {name.upper()}_DESCRIBED is to be {due}, but is {found}"
+        )
 
 
 @exercise("flash_attention_forward", ban=BAN)
@@ -653,4 +764,3 @@ def test_compiles_for_hopper(rng, monkeypatch):
 def test_compiles_for_ampere(rng, monkeypatch):
     cases = [(64, BF16, False, False), (128, F16, True, False), (256, BF16, True, False)]
     check_compiled(monkeypatch, rng, "sm_80", cases)
-
