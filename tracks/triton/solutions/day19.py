@@ -96,7 +96,8 @@ def roofline(flops: float, bytes: float, device: Device) -> tuple[float, str]:
     Args:
         flops: floating-point operations, 0 or more; a product and its sum are two.
         bytes: bytes that move between memory and chip, 0 or more.
-        device: with its two rates.
+        device: with its two rates. If they are nan (``this_device`` of an unknown card), the result
+            means nothing.
 
     Returns:
         (seconds, "compute" or "memory").
@@ -172,7 +173,8 @@ def configs() -> list[triton.Config]:
         - Each fits on an H200 (``fits``), and compiles for sm_90 to tensor-core instructions
           (wgmma: at least 64 rows and 4 warps), with loads of 128 bits, without spilled registers
           and with no more shared memory than there is.
-        - One has a tile of 32,768 elements or more, and one has a tile of at most 64 x 64.
+        - One has a tile of 32,768 elements, the most that ``fits`` allows, and one has a tile of at
+          most 64 x 64.
         - On each of DEVICES at least two of them fit.
 
     Returns:
@@ -220,10 +222,12 @@ def prune(
     Args:
         candidates: configurations in any order, each with BLOCK_M, BLOCK_N and BLOCK_K in kwargs.
         named_args: arguments of the launch by their names: those that were given by position.
-        kwargs: the others, which were given by name. m and n (ints, 0 or more) may be in either.
+        kwargs: the others, which were given by name. m and n (ints, 0 or more) are both given, but
+            one may be in named_args and the other in kwargs.
 
     Returns:
-        A new list, in the order of candidates; never an empty one.
+        A new list, in the order of candidates; never an empty one. The list candidates and the dict
+        named_args stay as they are.
 
     Raises:
         ValueError: none of candidates fits on this device.
@@ -258,8 +262,12 @@ def tuner() -> Any:
     What it returns is launched as the kernel is, but without the constants of a configuration:
     ``tuner()[grid](a, b, out, *a.stride(), *b.stride(), m, n, k)``. The first launch with a new m,
     n, k or dtype times each of ``configs()`` that ``prune`` leaves, and remembers the fastest;
-    later launches of that size take it at once. (``functools.cache`` keeps the tuner between calls,
-    and with it all that was measured. Without a GPU nothing is timed: the first one left is taken.)
+    later launches of that size take it at once, whatever their strides. Nothing is reset or
+    restored for the timing, since the kernel reads nothing of out and writes all of it.
+
+    ``functools.cache`` keeps the tuner between calls, and with it all that was measured. This
+    course's interpreter, which runs kernels where there is no GPU, times nothing: it takes the
+    first configuration that is left.
 
     Returns:
         The autotuned kernel.
@@ -285,7 +293,8 @@ def matmul_autotuned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     name, the constants of the chosen configuration among them.
 
     Limits: one launch (besides those that tuning makes) with a grid of one axis, of one program for
-    each tile of the chosen configuration; no memory but the result's.
+    each tile of the chosen configuration. Where the result is empty there may be none; where only k
+    is 0 there is one as well. No memory but the result's, and nothing fills that before the launch.
 
     Args:
         a: (m, k) of any strides, 0 among them; float16 or bfloat16. Any size may be 0.

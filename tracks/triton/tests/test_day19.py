@@ -20,7 +20,7 @@ from tracks.triton import day18, day19
 
 F16, BF16 = "float16", "bfloat16"
 CONSTANTS = ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP")
-nan = float("nan")
+FILLS = ("zeros", "ones", "full", "zero_", "fill_")
 
 
 def config(m, n, k=64, *, warps=4, stages=3):
@@ -45,7 +45,7 @@ def check_roofline(flops, bytes, device, seconds, limit):
     work += f"{device.bandwidth:g} bytes/s"
     assert isinstance(got, tuple) and len(got) == 2, f"roofline returns {got!r}, and no pair"
     assert math.isclose(got[0], seconds, rel_tol=1e-12), (
-        f"{work} take {seconds:g} seconds at least, not {got[0]:g}"
+        f"{work} take {seconds:.13g} seconds at least, not {got[0]:.13g}"
     )
     assert got[1] == limit, f"{work} are limited by {limit}, not by {got[1]!r}"
 
@@ -77,6 +77,25 @@ def test_roofline_at_the_ridge():
 
 
 @exercise("roofline")
+def test_roofline_beside_a_ridge_that_is_no_whole_number():
+    device = toy(1, 10.0, 4.0)  # 2.5 FLOPs a byte
+    check_roofline(21, 10, device, 2.5, "memory")
+    check_roofline(29, 10, device, 2.9, "compute")
+
+
+@exercise("roofline")
+def test_roofline_of_little_work_for_memory():
+    check_roofline(989e12 * 1e-7, 4.8e12 * 4e-7, day19.H200, 4e-7, "memory")
+    check_roofline(0.25, 0.5, toy(1, 1.0, 1.0), 0.5, "memory")
+
+
+@exercise("roofline")
+def test_roofline_of_little_work_for_the_arithmetic_units():
+    check_roofline(989e12 * 4e-7, 4.8e12 * 1e-7, day19.H200, 4e-7, "compute")
+    check_roofline(0.5, 0.25, toy(1, 1.0, 1.0), 0.5, "compute")
+
+
+@exercise("roofline")
 def test_roofline_of_nothing():
     check_roofline(0, 0, toy(), 0.0, "compute")
     check_roofline(0, 5e9, toy(), 5.0, "memory")
@@ -99,7 +118,7 @@ def told(config):
 
 def check_fits(config, device, expected, why):
     got = day19.fits(config, device)
-    assert got in (True, False), f"fits returns {got!r}, and neither True nor False"
+    assert isinstance(got, bool), f"fits returns {got!r}, and neither True nor False"
     assert got == expected, (
         f"fits says {bool(got)} for {told(config)} on a device with {device.shared:,} bytes of "
         f"shared memory: {why}"
@@ -107,7 +126,7 @@ def check_fits(config, device, expected, why):
 
 
 @exercise("fits")
-@pytest.mark.parametrize("m, n, k", [(64, 64, 64), (16, 128, 32), (128, 32, 128), (64, 128, 16)])
+@pytest.mark.parametrize("m, n, k", [(64, 64, 64), (16, 128, 32), (128, 32, 128), (16, 32, 16)])
 @pytest.mark.parametrize("stages", [1, 2, 5])
 def test_fits_counts_shared_memory_to_the_byte(m, n, k, stages):
     tile = config(m, n, k, warps=8, stages=stages)
@@ -141,6 +160,13 @@ def test_fits_on_devices(device):
         check_fits(tile, device, size <= shared, f"it needs {size:,} bytes")
 
 
+@exercise("fits")
+@pytest.mark.parametrize("shared, expected", [(1_000, False), (1_000_000, True)])
+def test_fits_asks_the_device_that_it_is_given(shared, expected):
+    tile = config(128, 128, warps=8, stages=10)
+    check_fits(tile, toy(shared), expected, "it needs 327,680 bytes")
+
+
 # configs ------------------------------------------------------------------------------------
 
 
@@ -155,6 +181,7 @@ def test_configs_are_few_and_complete():
         assert not extra, f"the kernel has no constant {', '.join(extra)}, which {each} sets"
     for i, each in enumerate(found):
         assert each not in found[:i], f"the configuration {each} is there twice"
+    assert day19.configs() is not found, "two calls of configs() return one and the same list"
 
 
 @exercise("configs")
@@ -241,22 +268,46 @@ TOO_MANY_BYTES = config(128, 256, 128, warps=8, stages=9)
 TOO_MANY_SUMS = config(128, 256, 16, warps=4, stages=2)
 
 
+def needless(config, m, n):
+    """Which side of a tile is needlessly long for a result, in words; '' if none is."""
+    for name, what, size in (("BLOCK_M", "rows", m), ("BLOCK_N", "columns", n)):
+        if config.kwargs[name] >= 2 * size:
+            return f"one half of {config.kwargs[name]} {what} covers {size}"
+    return ""
+
+
 def check_prune(candidates, m, n, expected, by_name=()):
     sizes = {"m": m, "n": n, "k": 100, "a_ptr": None}
     by_position = {name: size for name, size in sizes.items() if name not in by_name}
-    given = list(candidates)
-    got = day19.prune(given, by_position, **{name: sizes[name] for name in by_name})
+    given, named = list(candidates), dict(by_position)
+    got = day19.prune(given, named, **{name: sizes[name] for name in by_name})
     assert given == list(candidates), "prune changed the list that it was given"
-    assert got == expected, (
-        f"of {[told(c) for c in candidates]} prune leaves {[told(c) for c in got]} for a result "
-        f"of shape {(m, n)}, and not {[told(c) for c in expected]}"
-    )
+    assert named == by_position, "prune changed the dict named_args that it was given"
+    assert isinstance(got, list), f"prune returns a {type(got).__name__}, and no list"
+    assert got is not given, "prune returns the list that it was given, and no new one"
+    extra = [each for each in got if each not in expected]
+    missing = [each for each in expected if each not in got]
+    wrong = [f"keeps {', '.join(told(each) for each in extra)}"] * bool(extra)
+    wrong += [f"leaves out {', '.join(told(each) for each in missing)}"] * bool(missing)
+    # Where all are needlessly large, that is no reason: the smallest is left.
+    by_size = not all(needless(each, m, n) for each in expected)
+    reasons = [needless(each, m, n) for each in extra if by_size and needless(each, m, n)]
+    shape = f"for a result of shape {(m, n)} prune"
+    assert not wrong, ": ".join([f"{shape} {' and '.join(wrong)}", *reasons[:1]])
+    assert got == expected, f"{shape} keeps the right candidates, but not once each in their order"
 
 
 @exercise("prune")
 def test_prune_leaves_out_what_does_not_fit():
     candidates = [TOO_MANY_BYTES, MIDDLE, TOO_MANY_SUMS, SMALL]
     check_prune(candidates, 1000, 1000, [MIDDLE, SMALL])
+
+
+@exercise("prune")
+def test_prune_keeps_the_smallest_of_those_that_fit():
+    small_but_deep = config(64, 64, 128, stages=9)  # 288 KB
+    check_prune([small_but_deep, MIDDLE], 1, 1, [MIDDLE])
+    check_prune([HIGH, MIDDLE, small_but_deep], 0, 1000, [MIDDLE])
 
 
 @exercise("prune")
@@ -286,10 +337,23 @@ def test_prune_leaves_out_what_is_needlessly_large(m, n, expected):
 @pytest.mark.parametrize("m, n", [(1, 1), (32, 1000), (1000, 32), (0, 5), (5, 0), (0, 0)])
 def test_prune_always_leaves_one(m, n):
     check_prune([TOO_MANY_SUMS, MIDDLE, WIDE, SMALL, HIGH], m, n, [SMALL])
-    low, long = config(128, 64), config(32, 256, 32)
-    check_prune([HIGH, MIDDLE, low, WIDE], 1, 1, [low])  # as large as WIDE, and before it
-    check_prune([MIDDLE, long], 1, 1, [long])  # fewer elements, though more on two sides
+    long = config(32, 256, 32)
+    check_prune([MIDDLE, long], 1, 1, [long])  # fewer elements, though a longer side
     check_prune([HIGH], m, n, [HIGH])
+
+
+@exercise("prune")
+def test_prune_keeps_the_first_of_equals():
+    low, shallow = config(128, 64), config(64, 64, 32)
+    check_prune([HIGH, MIDDLE, low, WIDE], 1, 1, [low])  # as large as WIDE, and before it
+    check_prune([SMALL, shallow], 1, 1, [SMALL])  # BLOCK_K does not count
+
+
+@exercise("prune")
+def test_prune_goes_by_rows_times_columns():
+    deep, shallow = config(64, 64, 128), config(64, 128, 32)
+    check_prune([deep, shallow], 1, 1, [deep])
+    check_prune([shallow, deep], 1, 1, [deep])
 
 
 @exercise("prune")
@@ -345,6 +409,11 @@ def test_tuner_chooses_from_the_configurations():
         f"tuner() returns a {type(tuner).__name__}, and no kernel under triton.autotune"
     )
     assert tuner.configs == day19.configs(), "the tuner has other configurations than configs()"
+    kept = [*tuner.reset_to_zero, *tuner.restore_value]
+    assert not kept, (
+        f"{kept[0]} is reset or restored for the timing, though the kernel writes all of its "
+        "result and reads nothing of it"
+    )
 
 
 @exercise("tuner", seconds=60)
@@ -386,6 +455,19 @@ def test_tuner_chooses_once_for_each_size(rng, pruned):
         )
 
 
+@exercise("tuner", seconds=60)
+def test_tuner_chooses_once_whatever_the_strides(rng, pruned):
+    a, b = pair(rng, 31, 32, 33)
+    launch_tuner(a, b)
+    before = len(pruned)
+    for left, right in ((a.T.contiguous().T, b), (a, b.T.contiguous().T)):
+        launch_tuner(left, right)
+        assert len(pruned) == before, (
+            "(m, n, k) = (31, 32, 33) was tuned again for operands of other strides, though this "
+            "size had its configuration"
+        )
+
+
 # matmul_autotuned ---------------------------------------------------------------------------
 
 
@@ -405,6 +487,10 @@ def check_autotuned(a, b, **options):
     assert launch.programs == programs, (
         f"{launch.programs} programs were launched for a result of shape {(m, n)}, but the chosen "
         f"tiles of {meta['BLOCK_M']} x {meta['BLOCK_N']} make {programs}"
+    )
+    fills = [name for name in seen.operators if any(word in name for word in FILLS)]
+    assert not (fills and out.numel()), (
+        f"{fills[0]} filled memory: on a GPU that is a kernel of its own, besides the launch"
     )
     return meta
 
@@ -467,10 +553,19 @@ def test_autotuned_reads_beyond_int32(rng):
         check_autotuned(left, right, name=f"matmul_autotuned with a {name}")
 
 
+class NothingLaunched:
+    """In the place of a tuner: what is not refused is accepted, whatever a kernel makes of it."""
+
+    def __getitem__(self, grid):
+        return lambda *args, **kwargs: None
+
+
 @exercise("matmul_autotuned")
-def test_autotuned_refuses(rng):
+def test_autotuned_refuses(rng, monkeypatch):
     a, b = pair(rng, 4, 5, 6)
+    monkeypatch.setattr(day19, "tuner", NothingLaunched)
     refused(day19.matmul_autotuned, a, b.T, what="6 columns times 5 rows")
     refused(day19.matmul_autotuned, a, b.bfloat16(), what="float16 times bfloat16")
-    refused(day19.matmul_autotuned, a.float(), b.float(), what="float32")
-    refused(day19.matmul_autotuned, a.to(torch.int8), b.to(torch.int8), what="int8")
+    for dtype in (torch.float32, torch.float64, torch.int8, torch.int16):
+        what = str(dtype).removeprefix("torch.")
+        refused(day19.matmul_autotuned, a.to(dtype), b.to(dtype), what=what)
