@@ -44,7 +44,8 @@ BLOCK = 2048  # elements of a program: a power of two, at least 8
 def uniform_block_kernel(seed, first, BLOCK: tl.constexpr):
     """Numbers first ... first + BLOCK - 1 of the seed's stream, as a float32 block.
 
-    first is an int64 and a multiple of 4. Never launched: the kernels below call it.
+    first is an int64 and a multiple of 4. The generator runs once for four numbers: for BLOCK // 4
+    counters. Never launched: the kernels below call it.
     """
     # TODO: find the counters, call tl.rand4x once, and put its four blocks in order.
     # HINT: How many counters do BLOCK numbers need, and which is the first one?
@@ -81,11 +82,11 @@ def uniform(n: int, seed: int, device: torch.device | str = DEVICE) -> torch.Ten
     so the stream is the same for every n, block size and grid.
 
     Limits: one launch of one program for each block of BLOCK numbers, BLOCK as it is in this file
-    when the function is called (tests set it); no memory but the result's; stores of 128 bits, and
-    no spilled registers.
+    when the function is called (tests set it); one counter for four numbers; no memory but the
+    result's; stores of 128 bits if n is a multiple of 16, and no spilled registers.
 
     Args:
-        n: at least 0.
+        n: at least 0, and perhaps beyond 2**31.
         seed: from 0 to 2**64 - 1, all 64 bits of which count.
         device: where the result is.
 
@@ -96,7 +97,7 @@ def uniform(n: int, seed: int, device: torch.device | str = DEVICE) -> torch.Ten
         uniform(6, 0) is about [0.7981, 0.2390, 0.5286, 0.7890, 0.0555, 0.7242].
     """
     # TODO: allocate the output and launch one program a block.
-    # HINT: Nothing is read. What must the kernel be told?
+    # HINT: Nothing is read. What must the launcher tell the kernel?
     ### BEGIN SOLUTION
     # HINT: out = torch.empty(n, dtype=torch.float32, device=device).
     # HINT: uniform_kernel[(triton.cdiv(n, BLOCK),)](out, n, seed, BLOCK=BLOCK)
@@ -112,7 +113,8 @@ def keep_scale(p: float) -> float:
     With p = 1 nothing is kept. The factor is 0.0 then.
 
     Raises:
-        ValueError: if p is not between 0 and 1 (both allowed); nan is not. The message names p.
+        ValueError: if p is not between 0 and 1 (both allowed); nan is not. The message
+            holds the name ``p``.
 
     Example:
         keep_scale(0.75) is 4.0.
@@ -176,11 +178,12 @@ def dropout(x: torch.Tensor, p: float, seed: int) -> torch.Tensor:
     al. scale later, when the model is used; the mean is the same).
 
     Limits: one launch of one program for each block of BLOCK elements (as in ``uniform``), and no
-    memory but the result's: neither numbers nor mask are stored. For contiguous x loads and stores
-    of 128 bits, and no spilled registers.
+    memory but the result's: neither numbers nor mask are stored. For contiguous x of a
+    multiple of 16 elements loads and stores of 128 bits, and no spilled registers.
 
     Args:
-        x: (rows, columns), any strides; float32, float16 or bfloat16. Either size may be 0.
+        x: (rows, columns), any strides; float32, float16 or bfloat16. Either size may be 0, and
+            there may be more than 2**31 elements.
         p: from 0 to 1; at 0 everything is kept, at 1 nothing is.
         seed: as in ``uniform``.
 
@@ -194,7 +197,7 @@ def dropout(x: torch.Tensor, p: float, seed: int) -> torch.Tensor:
         dropout([[1, 2, 3], [4, 5, 6]], 0.5, 0) is [[2, 0, 6], [8, 0, 12]].
     """
     # TODO: allocate the output and launch one program a block.
-    # HINT: Which x has its elements in memory in the order in which they are counted?
+    # HINT: The launcher says FLAT: which x has its elements in memory in the order of counting?
     ### BEGIN SOLUTION
     # HINT: FLAT=x.is_contiguous(); the strides are passed all the same.
     # HINT: dropout_kernel[(triton.cdiv(n, BLOCK),)](x, out, n, x.shape[1], *x.stride(), p, scale,
@@ -255,10 +258,11 @@ def dropout_residual(x: torch.Tensor, r: torch.Tensor, p: float, seed: int) -> t
     The mask is that of ``dropout``: the same seed drops the same elements. Everything is computed
     in float32 and rounded once, at the store, so what is kept is never rounded to x's dtype.
 
-    Limits: as in ``dropout``; loads and stores are 128 bits wide where x and r are contiguous.
+    Limits: as in ``dropout``; loads and stores are 128 bits wide where x and r are contiguous and
+    have a multiple of 16 elements.
 
     Args:
-        x: (rows, columns), any strides; float32, float16 or bfloat16. Either size may be 0.
+        x: as in ``dropout``.
         r: of x's shape, strides of its own; one of the same dtypes, not necessarily that of x.
         p, seed: as in ``dropout``.
 
@@ -272,7 +276,7 @@ def dropout_residual(x: torch.Tensor, r: torch.Tensor, p: float, seed: int) -> t
         dropout_residual([[1, 2, 3]], [[10, 10, 10]], 0.5, 0) is [[12, 10, 16]].
     """
     # TODO: allocate the output and launch one program a block.
-    # HINT: Whose dtype has the stream?
+    # HINT: Whose dtype must the launcher give the result?
     ### BEGIN SOLUTION
     # HINT: out = torch.empty(r.shape, dtype=r.dtype, device=r.device).
     # HINT: As in dropout, with r after x, r.stride() after x.stride(), X_FLAT and R_FLAT.

@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 from harness.testing import (
     close,
@@ -24,6 +26,15 @@ SIZES = [(0, 5, 3, F32), (3, 0, 5, F16), (3, 70, 0, F16), (1, 1, 1, F16), (65, 6
 SIZES += [(30, 40, 1000, BF16), (64, 129, 64, F16), (5, 7, 65, BF16), (70, 3, 33, F32)]
 LARGE = [(4096, 4096, 4096, BF16), (3001, 2999, 777, F16), (17, 5000, 1000, F32)]
 LARGEST = (8192, 8192)  # a result that _config gives its largest tiles
+
+
+def uneven(m, n, element_size):
+    """In _config's place: tiles of unequal sides, as the largest are, but for small results."""
+    sides = {"BLOCK_M": 64, "BLOCK_N": 32, "BLOCK_K": 128 // element_size}
+    return {**sides, "num_warps": 4, "num_stages": 2}
+
+
+UNEVEN = {"tile": (64, 32), "name": "result in tiles of 64 x 32"}
 
 
 def check_one_launch(seen, out, element_size):
@@ -156,6 +167,30 @@ def test_product_writes_beyond_int32(m, n, rng):
 
 
 @exercise("matmul_k")
+def test_product_in_tiles_of_unequal_sides(rng, monkeypatch):
+    monkeypatch.setattr(day17, "_config", uneven)
+    check_product(*pair(rng, 100, 70, 30), **UNEVEN)
+
+
+@triton.jit
+def whole_tile_kernel(a_ptr, b_ptr, out_ptr, k, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """One tile of int8 matrices, all contiguous, with sums in int32."""
+    row, column = tl.arange(0, ROWS).to(tl.int64), tl.arange(0, COLUMNS).to(tl.int64)
+    total = day17.matmul_k_tile_kernel(
+        *(a_ptr, b_ptr, row, column, ROWS, COLUMNS, k, k, 1, COLUMNS, 1), 64, tl.int32
+    )
+    tl.store(out_ptr + row[:, None] * COLUMNS + column[None, :], total)
+
+
+@exercise("matmul_k")
+def test_product_tile_adds_up_in_the_type_that_it_is_given(rng):
+    a, b = whole(rng, 64, 150), whole(rng, 150, 32)
+    out = torch.empty(64, 32, dtype=torch.int32, device=a.device)
+    whole_tile_kernel[(1,)](a, b, out, 150, ROWS=64, COLUMNS=32)
+    close(out, (a.double() @ b.double()).int(), name="tile of int8 matrices with SUMS = tl.int32")
+
+
+@exercise("matmul_k")
 def test_product_refuses(rng):
     a, b = pair(rng, 4, 5, 6)
     refused(day17.matmul_k, a, b.T, what="6 columns times 5 rows")
@@ -263,6 +298,13 @@ def test_epilogue_reads_beyond_int32(rng):
 
 
 @exercise("matmul_epilogue")
+def test_epilogue_in_tiles_of_unequal_sides(rng, monkeypatch):
+    monkeypatch.setattr(day17, "_config", uneven)
+    a, b = pair(rng, 100, 70, 30)
+    check_epilogue(a, b, rng.normal(70, dtype=a.dtype), "relu", **UNEVEN)
+
+
+@exercise("matmul_epilogue")
 def test_epilogue_refuses(rng):
     a, b = pair(rng, 4, 5, 6)
     bias = rng.normal(5, dtype=a.dtype)
@@ -296,6 +338,7 @@ def test_epilogue_compiles_to_tensor_cores(rng):
 
 def check_residual(a, b, c, alpha, beta, **options):
     out, seen = watch(day17.matmul_residual, a, b, c, alpha, beta)
+    alpha, beta = float(alpha), float(beta)
     added = beta * c.double() if beta else torch.zeros(c.shape, device=c.device).double()
     expected = alpha * (a.double() @ b.double()) + added
     options = {"tile": (64, 64)} | options
@@ -317,6 +360,14 @@ def test_residual_matches_float64(m, n, k, dtype, alpha, beta, rng):
 def test_residual_of_other_factors(alpha, beta, rng):
     a, b = pair(rng, 20, 30, 40)
     check_residual(a, b, rng.normal(20, 30, dtype=a.dtype), alpha, beta)
+
+
+@exercise("matmul_residual")
+@pytest.mark.parametrize("alpha, beta", [(10**20, 2), (2, -(10**20))], ids=["alpha", "beta"])
+def test_residual_of_whole_numbers_beyond_int64(alpha, beta, rng):
+    # To the kernel a factor is a float32 number, also where it comes as a whole number.
+    a, b = pair(rng, 5, 6, 7, torch.float32)
+    check_residual(a, b, rng.normal(5, 6), alpha, beta)
 
 
 @exercise("matmul_residual")
@@ -370,6 +421,13 @@ def test_residual_reads_beyond_int32(rng):
     cases += [(f"{name} c", a, b, view) for name, view in far_apart(c)]
     for name, left, right, added in cases:
         check_residual(left, right, added, 1, 2, name=f"matmul_residual with a {name}")
+
+
+@exercise("matmul_residual")
+def test_residual_in_tiles_of_unequal_sides(rng, monkeypatch):
+    monkeypatch.setattr(day17, "_config", uneven)
+    a, b = pair(rng, 100, 70, 30)
+    check_residual(a, b, rng.normal(100, 70, dtype=a.dtype), 1, 2, **UNEVEN)
 
 
 @exercise("matmul_residual")
@@ -467,6 +525,12 @@ def test_int8_reads_beyond_int32(rng):
     cases += [(f"{name} scale", a, b, view) for name, view in far_apart(scale)]
     for name, left, right, factor in cases:
         check_int8(left, right, factor, name=f"matmul_int8 with a {name}")
+
+
+@exercise("matmul_int8")
+def test_int8_in_tiles_of_unequal_sides(rng, monkeypatch):
+    monkeypatch.setattr(day17, "_config", uneven)
+    check_int8(whole(rng, 100, 30), whole(rng, 30, 70), rng.normal(70), **UNEVEN)
 
 
 @exercise("matmul_int8")

@@ -44,6 +44,12 @@ def large_config():
     return day17._config(8192, 8192, 2)
 
 
+def uneven(m, n, element_size):
+    """In day 17's _config's place: small tiles, of unequal sides for 2048 elements and more."""
+    sides = {"BLOCK_M": 16, "BLOCK_N": 32 if m * n >= 2048 else 16, "BLOCK_K": 128 // element_size}
+    return {**sides, "num_warps": 4, "num_stages": 2}
+
+
 def check_compiled(launch, tma=False):
     """What the compiler makes of a kernel for sm_90; launch() runs one program of each form."""
     for report in compiled(launch):
@@ -190,6 +196,14 @@ def test_batched_keeps_each_matrix_for_itself(rng):
 
 
 @exercise("batched_matmul")
+def test_batched_in_tiles_of_unequal_sides(rng, monkeypatch):
+    # Four matrices of one tile each. Fewer of them, or of 32 x 16, would get tiles of 16 x 16.
+    monkeypatch.setattr(day21, "_config", uneven)
+    a = rng.normal(2, 2, 16, 20, dtype=torch.float16)
+    check_batched(a, rng.normal(2, 2, 20, 32, dtype=torch.float16))
+
+
+@exercise("batched_matmul")
 def test_batched_compiles_to_tensor_cores(rng):
     a, b = pair(rng, 128, 256, 64, torch.bfloat16)
     out = torch.empty(128, 256, dtype=a.dtype, device=a.device)
@@ -324,7 +338,7 @@ def check_persistent(f, a, b, programs=None, values=None, **options):
     left, right = values or (a, b)
     options = {"tile": (64, 64), "scale": 1.0, "terms": max(a.shape[1], 1)} | options
     close(out, left.double() @ right.double(), dtype=a.dtype, **options)
-    config = day17._config(*out.shape, a.element_size())
+    config = day21._config(*out.shape, a.element_size())
     programs = day21._multiprocessors() if programs is None else programs
     check_launch(seen, [out], min(programs, tiles_of(*out.shape, config)))
     return seen
@@ -390,6 +404,36 @@ def test_persistent_writes_beyond_int32(m, n, rng):
 
 
 @exercise("matmul_persistent")
+@shapes("m, n", (70, 100), (128, 96))
+def test_persistent_in_tiles_of_unequal_sides(m, n, rng, monkeypatch):
+    # The second result is one whole band of tiles: there is no tile beyond its last one.
+    monkeypatch.setattr(day21, "_config", uneven)
+    a, b = pair(rng, m, n, 20)
+    name = "result in tiles of 16 x 32"
+    check_persistent(day21.matmul_persistent, a, b, tile=(16, 32), name=name)
+
+
+def check_once(launch, rng):
+    """``launch(a, b, out)`` runs two programs on five tiles of 16 whole rows each."""
+    a, b = rng.normal(80, 32, dtype=torch.float16).clone(), torch.eye(32, device=rng.device).half()
+    expected = 2 * a.double()
+    launch(a, 2 * b, a)  # in place: a tile that is computed again is doubled again
+    name = "a, doubled in place by two programs"
+    close(a, expected, dtype=a.dtype, tile=(16, 32), name=name)
+
+
+@exercise("matmul_persistent")
+def test_persistent_computes_each_tile_once(rng):
+    def launch(a, b, out):
+        blocks = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32}
+        day21.matmul_persistent_kernel[(2,)](
+            a, b, out, *a.stride(), *b.stride(), 80, 32, 32, BAND=8, **blocks
+        )
+
+    check_once(launch, rng)
+
+
+@exercise("matmul_persistent")
 def test_persistent_compiles_to_tensor_cores(rng):
     a, b = pair(rng, 128, 256, 64, torch.bfloat16)
     out = torch.empty(128, 256, dtype=a.dtype, device=a.device)
@@ -431,7 +475,7 @@ def test_tma_refuses(rng):
     *[("has rows 82 bytes apart", (41, 1), 0), ("has rows 88 bytes apart", (44, 1), 0)],
     *[("has no contiguous axis", (80, 2), 0), ("has columns 50 bytes apart", (1, 25), 0)],
     *[("repeats one row", (0, 1), 0), ("has rows that overlap", (8, 1), 0)],
-    *[("has columns that overlap", (1, 16), 0)],
+    *[("has columns that overlap", (1, 16), 0), ("has gaps along both axes", (2, 48), 0)],
 )
 def test_tma_refuses_what_cannot_be_described(what, strides, offset, rng):
     memory = torch.zeros(2000, dtype=torch.float16, device=rng.device)
@@ -512,6 +556,35 @@ def test_tma_reads_beyond_int32(rng):
     check_persistent(day21.matmul_tma, far, b, values=(a, b), name="product with distant rows of a")
     name = "product with distant columns of a"
     check_persistent(day21.matmul_tma, far.T, far, values=(a.T, a), name=name)
+
+
+@exercise("matmul_tma")
+@pytest.mark.parametrize("transposed", [False, True])
+def test_tma_in_tiles_of_unequal_sides(transposed, rng, monkeypatch):
+    monkeypatch.setattr(day21, "_config", uneven)
+    a, b = pair(rng, 70, 104, 24)
+    left, right = padded(a, transposed), padded(b, transposed)
+    options = {"tile": (16, 32), "name": "result in tiles of 16 x 32"}
+    check_persistent(day21.matmul_tma, left, right, values=(a, b), **options)
+
+
+@exercise("matmul_tma")
+def test_tma_computes_each_tile_once(rng):
+    def launch(a, b, out):
+        day21.matmul_tma_kernel[(2,)](
+            TensorDescriptor.from_tensor(a, [16, 32]),
+            TensorDescriptor.from_tensor(b, [32, 32]),
+            TensorDescriptor.from_tensor(out, [16, 16]),
+            *(80, 32, 32),
+            BLOCK_M=16,
+            BLOCK_N=32,
+            BLOCK_K=32,
+            BAND=8,
+            A_TRANSPOSED=False,
+            B_TRANSPOSED=False,
+        )
+
+    check_once(launch, rng)
 
 
 @exercise("matmul_tma")

@@ -1,9 +1,11 @@
 import math
+import re
 
 import pytest
 import torch
 import triton
 import triton.language as tl
+from triton.runtime import interpreter
 
 from harness.testing import (
     close,
@@ -67,10 +69,14 @@ def check_compiled(f, *args):
     (report,) = reports
     assert report.refused is None, f"the compiler refuses this kernel: {report.refused.text()}"
     assert report.spill_bytes == 0, f"the kernel spills {report.spill_bytes} bytes a thread"
-    assert {*report.loads, *report.stores} == {128}, (
-        f"the kernel's loads are {sorted(report.loads)} bits wide and its stores "
-        f"{sorted(report.stores)}: {why_narrow(report)}"
-    )
+    widths = {"loads": sorted(report.loads), "stores": sorted(report.stores)}
+    seen = " and its ".join(f"{what} are {bits} bits wide" for what, bits in widths.items() if bits)
+    assert {*report.loads, *report.stores} == {128}, f"the kernel's {seen}: {why_narrow(report)}"
+
+
+def check_unchanged(name, x, before):
+    same = (x == before) | (x.isnan() & before.isnan())
+    assert same.all(), f"{name} was changed by the call: it is to stay as it is"
 
 
 def within_four_sigma(count, n, p, what):
@@ -86,6 +92,27 @@ def within_four_sigma(count, n, p, what):
 def block(request, monkeypatch):
     """Another block size, and so another grid."""
     monkeypatch.setattr(day24, "BLOCK", request.param)
+
+
+FAR = 2**31  # the first element of the programs that ``far_programs`` starts
+FEW = 16  # elements of each of them
+
+
+@pytest.fixture
+def far_programs(device, monkeypatch):
+    """Programs are counted from FAR // FEW on; the kernels below are launched with BLOCK = FEW."""
+    if str(device) != "cpu":
+        pytest.skip("the interpreter alone counts programs from a given number on")
+    builder = interpreter.interpreter_builder
+    number_of = builder.create_get_program_id
+
+    def number_far_on(axis):
+        number = number_of(axis)
+        if axis == 0:
+            number.data = number.data + number.data.dtype.type(FAR // FEW)
+        return number
+
+    monkeypatch.setattr(builder, "create_get_program_id", number_far_on)
 
 
 # uniform ------------------------------------------------------------------------------------
@@ -141,6 +168,44 @@ def test_uniform_far_into_the_stream(first, device, rng):
     close(out, expected, dtype=F32, name=f"numbers {first} and following")
 
 
+@triton.jit
+def far_uniform_kernel(out_ptr, start, n, seed, BLOCK: tl.constexpr):
+    """Element start of the stream goes to out_ptr."""
+    day24.uniform_kernel(out_ptr - start, n, seed, BLOCK)
+
+
+@exercise("uniform")
+def test_uniform_programs_beyond_int32(far_programs, device, rng):
+    seed = random_seed(rng)
+    out = torch.full((2 * FEW,), nan, device=device)
+    far_uniform_kernel[(2,)](out, FAR, FAR + 2 * FEW, seed, BLOCK=FEW)
+    expected = philox_uniform(2 * FEW, seed, device, FAR).double()
+    close(out, expected, dtype=F32, name=f"what programs {FAR // FEW} and {FAR // FEW + 1} write")
+
+
+@exercise("uniform")
+def test_uniform_needs_one_counter_for_four_numbers(device, rng, monkeypatch):
+    if str(device) != "cpu":
+        pytest.skip("the interpreter alone can count the counters")
+    builder = interpreter.interpreter_builder
+    high_half = builder.create_umulhi
+    sizes = []
+
+    def counted(one, other):
+        result = high_half(one, other)
+        sizes.append(result.data.size)
+        return result
+
+    monkeypatch.setattr(builder, "create_umulhi", counted)
+    monkeypatch.setattr(day24, "BLOCK", 64)
+    day24.uniform(128, random_seed(rng), device)
+    counters = sum(sizes) // 20  # each has ten rounds with two products
+    assert counters == 32, (
+        f"for 2 blocks of 64 numbers the generator ran for {counters} counters, where 32 are "
+        "enough: each gives four numbers"
+    )
+
+
 @exercise("uniform")
 def test_uniform_is_evenly_spread(device):
     # The seeds are constants: whether these numbers pass does not change from run to run.
@@ -190,9 +255,15 @@ def test_keep_scale_when_nothing_is_kept(p):
 @exercise("keep_scale")
 @pytest.mark.parametrize("p", [-0.1, 1.0000001, 2, -1, inf, -inf, nan])
 def test_keep_scale_refuses_what_is_no_probability(p):
-    refused(day24.keep_scale, p, what=f"p = {p}")
-    with pytest.raises(ValueError, match="p"):
+    try:
         day24.keep_scale(p)
+    except ValueError as error:
+        named = re.search(r"\bp\b", str(error))
+        assert named, f"p = {p}: the message does not hold the name p: {str(error)!r}"
+    except AssertionError:
+        pytest.fail(f"p = {p}: a ValueError was due, but an AssertionError came")
+    else:
+        pytest.fail(f"p = {p} was accepted: a ValueError was due")
 
 
 # dropout ------------------------------------------------------------------------------------
@@ -200,12 +271,13 @@ def test_keep_scale_refuses_what_is_no_probability(p):
 
 def check_dropout(x, p, seed, values=None, name="result", **options):
     """``values``: what x holds, where the memory around it is too large to be converted."""
-    out, seen = watch(day24.dropout, x, p, seed)
-    x64 = (x if values is None else values).double()
+    near = x if values is None else values
+    x64 = near.double()
     keep = kept(x.shape, p, seed, x.device)
     expected = torch.where(keep, x64 * (0.0 if p == 1 else 1 / (1 - p)), 0.0)
-    tile = (1, min(day24.BLOCK, max(x.shape[1], 1)))
-    close(out, expected, dtype=x.dtype, tile=tile, name=name, **options)
+    out, seen = watch(day24.dropout, x, p, seed)
+    close(out, expected, dtype=x.dtype, name=name, **options)
+    check_unchanged("x", near, x64)
     check_run(seen, out)
     return out
 
@@ -227,10 +299,10 @@ def test_dropout_with_any_p(p, rng):
 def test_dropout_keeps_everything_or_nothing(rng):
     x, seed = rng.normal(3, 900), random_seed(rng)
     for p in (0, 0.0):
-        out = check_dropout(x, p, seed, name="with p = 0")
+        out = check_dropout(x, p, seed, name="dropout with p = 0")
         assert torch.equal(out, x), "with p = 0 the result is to be x, bit for bit"
     for p in (1, 1.0):
-        out = check_dropout(x, p, seed, name="with p = 1")
+        out = check_dropout(x, p, seed, name="dropout with p = 1")
         assert not out.any(), "with p = 1 nothing is to be kept"
 
 
@@ -238,8 +310,9 @@ def test_dropout_keeps_everything_or_nothing(rng):
 def test_dropout_where_p_is_one_of_the_numbers(rng):
     seed = random_seed(rng)
     u = philox_uniform(40, seed, rng.device)
-    for i in (0, 3, 17, 38):
-        check_dropout(rng.normal(4, 10), u[i].item(), seed)  # number i is kept
+    for i in (0, 3, 17, 38):  # number i is kept
+        name = f"dropout with p = number {i} of the stream"
+        check_dropout(rng.normal(5, 80), u[i].item(), seed, name=name)
 
 
 @exercise("dropout")
@@ -247,7 +320,7 @@ def test_dropout_of_nan_and_infinities(rng):
     x, seed = rng.normal(30, 40).clone(), random_seed(rng)
     x[::3], x[1::3, ::2], x[1::3, 1::2] = nan, inf, -inf
     for p in (0.0, 0.4, 1.0):
-        check_dropout(x, p, seed, name=f"with nan and infinities, and p = {p},")
+        check_dropout(x, p, seed, name=f"dropout of nan and infinities with p = {p}")
 
 
 @exercise("dropout")
@@ -310,6 +383,24 @@ def test_dropout_reads_beyond_int32(rng):
         check_dropout(view, 0.4, seed, values=x, name=f"dropout of a {name} input")
 
 
+@triton.jit
+def far_dropout_kernel(x_ptr, out_ptr, start, n, p, scale, seed, BLOCK: tl.constexpr):
+    """Element start of a contiguous row of n lies at x_ptr, and goes to out_ptr."""
+    day24.dropout_kernel(
+        x_ptr - start, out_ptr - start, n, n, n, 1, p, scale, seed, BLOCK=BLOCK, FLAT=True
+    )
+
+
+@exercise("dropout")
+def test_dropout_programs_beyond_int32(far_programs, rng):
+    x, seed = rng.normal(2 * FEW), random_seed(rng)
+    out = torch.full_like(x, nan)
+    far_dropout_kernel[(2,)](x, out, FAR, FAR + 2 * FEW, 0.5, 2.0, seed, BLOCK=FEW)
+    keep = philox_uniform(2 * FEW, seed, x.device, FAR) >= 0.5
+    name = f"what programs {FAR // FEW} and {FAR // FEW + 1} write"
+    close(out, torch.where(keep, x.double() * 2, 0.0), dtype=F32, name=name)
+
+
 @exercise("dropout")
 def test_dropout_refuses_what_is_no_probability(rng):
     for p in (-0.1, 1.5, nan):
@@ -319,7 +410,8 @@ def test_dropout_refuses_what_is_no_probability(rng):
 
 @exercise("dropout")
 def test_dropout_loads_and_stores_are_wide(rng):
-    check_compiled(day24.dropout, rng.normal(4, 1024, dtype=BF16), 0.1, 5)
+    # An element's row and column, once computed, hide that 1023 columns lie side by side.
+    check_compiled(day24.dropout, rng.normal(16, 1023, dtype=BF16), 0.1, 5)
 
 
 @exercise("dropout", gpu=True)
@@ -339,13 +431,15 @@ def test_dropout_beyond_int32(rows, device, rng):
 
 
 def check_residual(x, r, p, seed, values=None, name="result", **options):
-    out, seen = watch(day24.dropout_residual, x, r, p, seed)
-    x64, r64 = (v.double() for v in values or (x, r))
+    near = values or (x, r)
+    x64, r64 = (v.double() for v in near)
     keep = kept(x.shape, p, seed, x.device)
     addend = torch.where(keep, x64 * (0.0 if p == 1 else 1 / (1 - p)), 0.0)
     scale = (addend.abs() + r64.abs()).nan_to_num(0.0, 0.0, 0.0)
-    tile = (1, min(day24.BLOCK, max(x.shape[1], 1)))
-    close(out, r64 + addend, dtype=r.dtype, scale=scale, tile=tile, name=name, **options)
+    out, seen = watch(day24.dropout_residual, x, r, p, seed)
+    close(out, r64 + addend, dtype=r.dtype, scale=scale, name=name, **options)
+    check_unchanged("x", near[0], x64)
+    check_unchanged("r", near[1], r64)
     check_run(seen, out)
     return out
 
@@ -378,7 +472,7 @@ def test_residual_adds_in_float32(dtype, rng):
 @pytest.mark.parametrize("p", [0, 0.0, 1e-3, 0.5, 0.999, 1.0, 1])
 def test_residual_with_any_p(p, rng):
     x, r = rng.normal(3, 900), rng.normal(3, 900)
-    out = check_residual(x, r, p, random_seed(rng), name=f"with p = {p}")
+    out = check_residual(x, r, p, random_seed(rng), name=f"dropout_residual with p = {p}")
     if p == 1:
         assert torch.equal(out, r), "with p = 1 the stream is to stay as it is, bit for bit"
 
@@ -388,7 +482,8 @@ def test_residual_where_p_is_one_of_the_numbers(rng):
     seed = random_seed(rng)
     u = philox_uniform(40, seed, rng.device)
     for i in (0, 3, 17, 38):
-        check_residual(rng.normal(4, 10), rng.normal(4, 10), u[i].item(), seed)
+        name = f"dropout_residual with p = number {i} of the stream"
+        check_residual(rng.normal(4, 10), rng.normal(4, 10), u[i].item(), seed, name=name)
 
 
 @exercise("dropout_residual")
@@ -396,7 +491,8 @@ def test_residual_of_nan_and_infinities(rng):
     x, r, seed = rng.normal(30, 40).clone(), rng.normal(30, 40).clone(), random_seed(rng)
     x[::3], x[1::3, ::2], r[::5], r[1::5] = nan, inf, -inf, nan
     for p in (0.0, 0.4, 1.0):
-        check_residual(x, r, p, seed, name=f"with nan and infinities, and p = {p},")
+        name = f"dropout_residual of nan and infinities with p = {p}"
+        check_residual(x, r, p, seed, name=name)
 
 
 @exercise("dropout_residual")
@@ -413,9 +509,9 @@ def test_residual_whatever_the_block_size(block, rng):
 @exercise("dropout_residual")
 def test_residual_reads_any_strides(rng):
     x, r, seed = rng.normal(3, 900), rng.normal(3, 900), random_seed(rng)
-    cases = [(f"with a {name} x", view, r) for name, view in layouts(x)]
-    cases += [(f"with a {name} r", x, view) for name, view in layouts(r)]
-    cases += [("with an expanded r", x, r[:1].expand(3, 900))]
+    cases = [(f"the result with a {name} x", view, r) for name, view in layouts(x)]
+    cases += [(f"the result with a {name} r", x, view) for name, view in layouts(r)]
+    cases += [("the result with an expanded r", x, r[:1].expand(3, 900))]
     for name, a, b in cases:
         check_residual(a, b, 0.4, seed, name=name)
 
@@ -423,22 +519,47 @@ def test_residual_reads_any_strides(rng):
 @exercise("dropout_residual")
 def test_residual_reads_beyond_int32(rng):
     x, r, seed = rng.normal(3, 5, dtype=F16), rng.normal(3, 5, dtype=F16), random_seed(rng)
-    cases = [(f"with a {name} x", view, r) for name, view in far_apart(x)]
-    cases += [(f"with a {name} r", x, view) for name, view in far_apart(r)]
+    cases = [(f"the result with a {name} x", view, r) for name, view in far_apart(x)]
+    cases += [(f"the result with a {name} r", x, view) for name, view in far_apart(r)]
     for name, a, b in cases:
         check_residual(a, b, 0.4, seed, values=(x, r), name=name)
 
 
+@triton.jit
+def far_residual_kernel(x_ptr, r_ptr, out_ptr, start, n, p, scale, seed, BLOCK: tl.constexpr):
+    """Element start of contiguous rows of n lies at x_ptr and r_ptr, and goes to out_ptr."""
+    day24.dropout_residual_kernel(
+        *(x_ptr - start, r_ptr - start, out_ptr - start, n, n, n, 1, n, 1, p, scale, seed),
+        BLOCK=BLOCK,
+        X_FLAT=True,
+        R_FLAT=True,
+    )
+
+
+@exercise("dropout_residual")
+def test_residual_programs_beyond_int32(far_programs, rng):
+    x, r, seed = rng.normal(2 * FEW), rng.normal(2 * FEW), random_seed(rng)
+    out = torch.full_like(x, nan)
+    far_residual_kernel[(2,)](x, r, out, FAR, FAR + 2 * FEW, 0.5, 2.0, seed, BLOCK=FEW)
+    keep = philox_uniform(2 * FEW, seed, x.device, FAR) >= 0.5
+    name = f"what programs {FAR // FEW} and {FAR // FEW + 1} write"
+    addend = torch.where(keep, x.double() * 2, 0.0)
+    scale = addend.abs() + r.double().abs()
+    close(out, r.double() + addend, dtype=F32, scale=scale, name=name)
+
+
 @exercise("dropout_residual")
 def test_residual_refuses_what_is_no_probability(rng):
+    x, empty = rng.normal(2, 3), rng.normal(0, 3)
     for p in (-0.1, 1.5, nan):
-        x = rng.normal(2, 3)
         refused(day24.dropout_residual, x, x, p, 0, what=f"p = {p}")
+        what = f"p = {p} with an empty matrix"
+        refused(day24.dropout_residual, empty, empty, p, 0, what=what)
 
 
 @exercise("dropout_residual")
 def test_residual_loads_and_stores_are_wide(rng):
-    x, r = (rng.normal(4, 1024, dtype=BF16) for _ in range(2))
+    x, r = (rng.normal(16, 1023, dtype=BF16) for _ in range(2))
     check_compiled(day24.dropout_residual, x, r, 0.1, 5)
 
 

@@ -214,6 +214,13 @@ def test_function_keeps_nothing(rng):
     check_memory(seen, x.grad, "the gradient")
 
 
+@exercise("Dropout")  # no copies here: a matrix is one already, whatever its strides
+def test_function_reads_a_matrix_where_it_lies(rng):
+    x, dy, seed = rng.normal(3, 40), rng.normal(3, 40), random_seed(rng)
+    for (name, view), (_, dy_view) in zip(layouts(x), layouts(dy), strict=True):
+        check_function(view, dy_view, 0.4, seed, f" for a {name} matrix")
+
+
 @exercise("Dropout", allow=COPIES)
 def test_function_can_be_differentiated_again(rng):
     x, dy, seed = leaf(rng.normal(3, 40)), leaf(rng.normal(3, 40)), random_seed(rng)
