@@ -95,7 +95,7 @@ def watch(
                 meter.resume()
             result = f(*args, **kwargs)
             for meter in reversed(meters):
-                meter.pause()
+                meter.stop()
     finally:
         if collecting:
             gc.enable()
@@ -155,13 +155,14 @@ def _tensors(x: Any, depth: int = 4) -> Iterator[Any]:
 
 
 class _Memory(Protocol):
-    """Counts between ``resume`` and ``pause``; what happens in between is left out."""
+    """Counts from ``resume`` to ``pause`` or ``stop``; what happens in between is left out."""
 
     peak: int
     live: int
 
     def resume(self) -> None: ...
     def pause(self) -> None: ...
+    def stop(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -171,19 +172,27 @@ class _CpuMemory:
     It sees the temporaries of operators written in C++, which no Python mode does, and costs half
     a millisecond a call (``torch.profiler`` itself imports the compiler: seconds). What was there
     before and is freed meanwhile is not subtracted: the profiler may not know its size.
+
+    It goes on while it pauses, and what it sees then is marked: whoever stops the profiler inside
+    of what it records, an autograd.Function's forward, gets a segmentation fault now and then.
     """
 
     SMALL = 16  # Python numbers that torch wraps into tensors
+    PAUSE = "watch: not counted"
 
     def __init__(self) -> None:
         self.peak = self.live = 0
         self._on = False
+        self._pause: Any = None
         self._clock: KernelClock | None = None
-        self._sizes: dict[int, int] = {}  # of the blocks that are alive, by address
 
     def resume(self) -> None:
         from torch._C import _autograd, _profiler
 
+        if self._pause is not None:
+            self._pause.__exit__(None, None, None)
+            self._pause = None
+            return
         # There is one profiler: while it is used here, the card's kernels are noted here as well.
         self._clock = KernelClock.interrupt()
         # Read once, at the first use; below, Kineto tells stderr of each start and stop.
@@ -205,6 +214,10 @@ class _CpuMemory:
         self._on = True
 
     def pause(self) -> None:
+        self._pause = sys.modules["torch"]._C._profiler._RecordFunctionFast(self.PAUSE)
+        self._pause.__enter__()
+
+    def stop(self) -> None:
         from torch._C import _autograd, _profiler
 
         self._on = False
@@ -219,24 +232,29 @@ class _CpuMemory:
             self._clock.add(seen.events())
             self._clock.start()
         blocks = []
-        waiting = list(seen.experimental_event_tree())
+        waiting = [(event, True) for event in seen.experimental_event_tree()]
         while waiting:
-            event = waiting.pop()
-            waiting += event.children
+            event, counts = waiting.pop()
+            counts = counts and event.name != self.PAUSE
+            waiting += [(child, counts) for child in event.children]
             if event.tag == _profiler._EventType.Allocation:
                 block: Any = event.extra_fields
-                if block.device.type == "cpu" and abs(block.alloc_size) > self.SMALL:
-                    blocks.append((event.start_time_ns, block.ptr, block.alloc_size))
+                size = block.alloc_size
+                if block.device.type == "cpu" and abs(size) > self.SMALL and (counts or size < 0):
+                    blocks.append((event.start_time_ns, block.ptr, size))
+        sizes: dict[int, int] = {}  # of the blocks that are alive, by address
         for _, address, size in sorted(blocks):
-            self.live -= self._sizes.pop(address, 0)
+            self.live -= sizes.pop(address, 0)
             if size > 0:
                 self.live += size
-                self._sizes[address] = size
+                sizes[address] = size
                 self.peak = max(self.peak, self.live)
 
     def close(self) -> None:
+        if self._pause is not None:
+            self.resume()
         if self._on and sys.modules["torch"]._C._autograd._profiler_enabled():
-            self.pause()
+            self.stop()
 
 
 class _CudaMemory:
@@ -261,6 +279,9 @@ class _CudaMemory:
         self.peak = max(self.peak, self.live + self._stat("peak") - self._start)
         self.live += self._stat("current") - self._start
 
+    def stop(self) -> None:
+        self.pause()
+
     def close(self) -> None:
         pass
 
@@ -283,6 +304,9 @@ class _NumpyMemory:
         now, peak = tracemalloc.get_traced_memory()
         self.peak = max(self.peak, self.live + peak - self._start)
         self.live += now - self._start
+
+    def stop(self) -> None:
+        self.pause()
 
     def close(self) -> None:
         if self._mine:

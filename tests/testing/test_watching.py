@@ -406,3 +406,42 @@ def test_arguments_are_searched_for_tensors():
     module = torch.nn.Linear(2, 2)
     found = list(watching._tensors(({"a": [x]}, module, lambda: x, 3)))
     assert sum(t is x for t in found) == 2 and any(t is module.weight for t in found)
+
+
+IN_A_FUNCTION = """
+import torch, triton, triton.language as tl
+from harness.kernels.interpreter.install import install
+from harness.testing import watch
+install()
+
+@triton.jit
+def double(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out_ptr + i, 2 * tl.load(x_ptr + i, mask=i < n, other=0.0), mask=i < n)
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        out = torch.empty_like(x)
+        double[(4,)](x, out, 2048, BLOCK=512)
+        return out
+
+    @staticmethod
+    def backward(ctx, dy):
+        return Double.forward(ctx, dy)
+
+for _ in range(40):
+    x = torch.ones(2048, requires_grad=True)
+    y, forward = watch(Double.apply, x)
+    _, backward = watch(torch.autograd.grad, y, x, torch.ones(2048))
+    assert forward.peak_bytes == backward.peak_bytes == 8192, (forward, backward)
+"""
+
+
+def test_a_kernel_inside_of_an_autograd_function(tmp_path):
+    """Torch's profiler may not be stopped there: of such calls one in thirty ended the process."""
+    path = tmp_path / "double.py"
+    path.write_text(IN_A_FUNCTION, encoding="utf-8")
+    environment = {**ENVIRONMENT, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
