@@ -193,7 +193,8 @@ def from_workers(make: Callable[[Job], Any], jobs: Sequence[Job], workers: int) 
     - ("error", text) from a worker is raised as a RuntimeError with the number of the worker and
       the text in it.
     - A worker that died (it was killed, or called os._exit) is a RuntimeError too, with the number
-      of the worker and its exit code. It is raised when its batch is due, and never waited for.
+      of the worker and its exit code. It is raised when its batch is due, and never waited for;
+      only a pipe may end a moment before its process does.
     - However this ends, by the last batch, an error, or because nobody wants more (``close``, a
       break): all workers are ended and waited for, and all pipes closed.
     """
@@ -208,11 +209,12 @@ class DataLoader:
     - ``batch_size`` samples a batch, in the ``order`` of the epoch. The last batch has what is
       left; with ``drop_last`` it is left out if it is not full.
     - ``workers`` processes make the batches (``from_workers``), or none: then this one does.
-    - A batch is what ``collate`` makes of the list of its samples. Random numbers that the dataset
-      draws from ``generator()`` depend on seed, epoch and the number of the batch alone.
+    - A batch is what ``collate`` makes of the list of its samples, which are ``dataset[i]`` with an
+      i that is Python's int. Random numbers that the dataset draws from ``generator()`` depend on
+      seed, epoch and the number of the batch alone: ``seeded`` by these three, in this order.
     - ``epoch``: the number of the epoch that is running, or comes next. ``position``: how many
       batches of it have been handed out. Both are 0 at first; an epoch that ends, or is left by
-      a break, makes them epoch + 1 and 0. Only one runs at a time.
+      a break, makes them epoch + 1 and 0, and ends its workers. Only one runs at a time.
 
     >>> loader = DataLoader([1, 2, 3, 4, 5], batch_size=2)
     >>> [batch.tolist() for batch in loader], len(loader)
@@ -541,8 +543,9 @@ class Trainer:
     def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
         """ "loss" and each metric, over all samples of ``loader``.
 
-        In eval mode and without a graph; afterwards each module has the mode that it had, also if
-        there was an exception. Neither the gradients nor ``means`` change.
+        In eval mode and without a graph, one batch after the other: a batch is asked for when the
+        one before is done. Afterwards each module has the mode that it had, also if there was an
+        exception. Neither the gradients nor ``means`` change.
         """
         # TODO: remember the modes; new means; the loop.
         # HINT: may a part of the model have been in eval mode before?

@@ -757,6 +757,9 @@ def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
     ValueError, naming ``adaptive_avg_pool2d`` and the number or shape, for a negative size, or a
     height or width of 0.
 
+    Limit: a forward needs at its peak at most 32 times the bytes of x and of the result together,
+    so not n · H elements for n regions of H numbers.
+
     >>> adaptive_avg_pool2d(Tensor([[[1.0, 2.0, 4.0]]]), (1, 2)).tolist()
     [[[1.5, 3.0]]]
     """

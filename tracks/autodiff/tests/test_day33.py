@@ -123,7 +123,8 @@ def test_windows_of_the_same_size(kernel, dilation):
     [
         ({"kernel": 0}, "0"), ({"kernel": (3, -1)}, "-1"), ({"stride": 0}, "0"),
         ({"stride": (1, -2)}, "-2"), ({"dilation": (0, 1)}, "0"), ({"padding": -1}, "-1"),
-        ({"padding": (0, -3)}, "-3"), ({"groups": 0}, "0"), ({"groups": -4}, "-4"),
+        ({"padding": (0, -3)}, "-3"), ({"padding": (-3, 0)}, "-3"), ({"groups": 0}, "0"),
+        ({"groups": -4}, "-4"),
         ({"padding": "some"}, "some"), ({"padding": "same", "stride": 2}, "same"),
         ({"padding": "same", "stride": (1, 2)}, "same"),
     ],
@@ -377,8 +378,9 @@ def test_functions_keep_what_they_need(name, needs, rng):
         ((4000, 8, 4, 4), (64, 8, 4, 4), {}),  # 64 results of 1 place: many images a block
         ((48, 1, 64, 64), (64, 1, 1, 1), {}),  # results 64 times as large as the columns
         ((64, 8, 64, 64), (4, 8, 1, 1), dict(stride=8)),  # images 64 times as large as the columns
+        ((16, 64, 16, 16), (1, 64, 3, 3), dict(padding=1)),  # columns 9 times as large as the rest
     ],
-    ids=["columns", "filters", "results", "images"],
+    ids=["columns", "filters", "results", "images", "one filter"],
 )
 def test_memory_of_the_functions(name, x, w, options, rng):
     window = day.window_of("f", w[2:], **options)
@@ -564,6 +566,7 @@ def test_order_of_the_arguments(rng):
         ((1, 2, 4, 4), (2, 3, 2, 2), None, {"output_padding": (2, 0), "stride": 2}, ["2"]),
         ((1, 2, 4, 4), (2, 3, 2, 2), None, {"output_padding": (0, -1)}, ["-1"]),
         ((1, 2, 1, 4), (2, 3, 2, 2), None, {"padding": 2}, ["2"]),
+        ((1, 2, 1, 4), (2, 3, 2, 2), None, {"padding": 1}, ["1"]),  # a result of no rows
         ((1, 2, 4, 4), (2, 3, 3, 3), None, {"padding": "same"}, ["same"]),
         ((1, 2, 4, 4), (2, 3, 3, 3), None, {"padding": "valid"}, ["valid"]),
         ((2, 4), (2, 3, 2, 2), None, {}, ["(2, 4)"]),
@@ -628,9 +631,24 @@ def test_max_pool(name, case, rng):
 
 
 @exercise("Largest")
+@pytest.mark.parametrize("padding", [((2, 0), (0, 1)), ((0, 1), (2, 0))], ids=str)
+def test_largest_with_more_padding_on_one_side(padding, rng):
+    (top, below), (left, right) = padding
+    x = rng.permutation(84).reshape(1, 2, 6, 7).astype(float)
+
+    def theirs(x):
+        x = functional.pad(x, (left, right, top, below), value=-np.inf)
+        return functional.max_pool2d(x, 3, (2, 1), 0, (1, 2))
+
+    window = day.Window((3, 3), (2, 1), padding, (1, 2))
+    agree(lambda x: day.Largest.apply(x, window=window), theirs, [x], rng, name=str(padding))
+
+
+@exercise("Largest")
 @shapes(
-    "kernel, stride, padding, dilation", (2, 2, 0, 1), (3, 1, 1, 1), ((2, 3), 2, 1, 1), (3, 2, 1, 2)
-)
+    "kernel, stride, padding, dilation",
+    (2, 2, 0, 1), (3, 1, 1, 1), ((2, 3), 2, 1, 1), (3, 2, 1, 2), (5, 1, 2, 2),
+)  # fmt: skip
 def test_equal_elements(kernel, stride, padding, dilation, rng):
     window = day.window_of("f", kernel, stride, padding, dilation)
     for what, x in (
@@ -765,6 +783,18 @@ def test_adaptive_to_nothing(rng):
         found = day.adaptive_avg_pool2d(leaf(rng.normal(2, 3, 4, 5)), size).shape
         wanted = functional.adaptive_avg_pool2d(torch.zeros(2, 3, 4, 5), size).shape
         assert found == tuple(wanted), f"to {size}: {found}, not {tuple(wanted)}"
+
+
+@exercise("adaptive_avg_pool2d")
+def test_memory_of_adaptive():
+    for shape, size in (((1, 1, 1, 512), (1, 511)), ((1, 1, 512, 1), (512, 1))):
+        x = leaf(np.ones(shape), False)
+        y, seen = watch(day.adaptive_avg_pool2d, x, size, of="numpy")
+        limit = 32 * (x.data.nbytes + y.data.nbytes)
+        assert seen.peak_bytes <= limit, (
+            f"{shape} to {size} needs {seen.peak_bytes} bytes at the peak, where {limit} are "
+            "allowed: a whole row for every region?"
+        )
 
 
 @exercise("adaptive_avg_pool2d")

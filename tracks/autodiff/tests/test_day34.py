@@ -65,6 +65,8 @@ def plain(x):
         ([np.float64(0.5)], ("float64", [0.5])),
         ([np.int32(5), np.int32(6)], ("int32", [5, 6])),
         ([(((1,),),), (((2,),),)], (((("int64", [1, 2]),),),)),
+        (["a", 3], ["a", 3]),  # the first sample says what they are
+        ([{"x": 1}, {"x": 2, "y": 3}], {"x": ("int64", [1, 2])}),
     ],
     ids=str,
 )
@@ -96,6 +98,7 @@ def test_collate_refuses():
         ([day.Tensor([[1.0]]), day.Tensor([1.0])], ["(1, 1)", "(1,)"]),
         ([(1, 2), (3,)], ["1", "2"]),
         ([(1, [2]), (3, [4, 5])], ["1", "2"]),
+        ([(1, 2, 3), (4, 5, 6, 7, 8)], ["3", "5"]),
     ):
         refused(day.collate, samples, what=f"a batch of {samples}", names=names)
 
@@ -198,11 +201,13 @@ def all_gone(before, what):
 @exercise("from_workers")
 @pytest.mark.parametrize("workers, n", [(1, 0), (1, 2), (2, 1), (2, 5), (3, 7)])
 def test_workers_in_turn(workers, n, monkeypatch):
-    before, start, shares = left_over(), day.start, []
+    before, start, shares, pipes = left_over(), day.start, [], []
 
     def started(make, jobs, readers):
         shares.append(len(jobs))
-        return start(make, jobs, readers)
+        process, reader = start(make, jobs, readers)
+        pipes.append(reader)
+        return process, reader
 
     monkeypatch.setattr(day, "start", started)
     found = list(day.from_workers(where_from, jobs_of(*range(n)), workers))
@@ -213,6 +218,7 @@ def test_workers_in_turn(workers, n, monkeypatch):
     assert len(shares) == team and 0 not in shares, f"workers were started with {shares} jobs"
     assert os.getpid() not in pids, "batches were made in this process"
     assert pids == (pids[:team] * n)[:n], "the workers do not take turns"
+    assert all(pipe.closed for pipe in pipes), "a pipe is open until nobody refers to it any more"
     all_gone(before, "at the end")
 
 
@@ -276,7 +282,10 @@ class Trouble:
         if job[1][0] == self.at:
             if self.how == "raises":
                 raise KeyError("no such sample")
-            if self.how == "exits":
+            if self.how == "exits slowly":
+                os.closerange(3, 1000)  # the pipe too: it ends before the process does
+                time.sleep(0.2)
+            if self.how.startswith("exits"):
                 os._exit(7)
             if self.how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -287,7 +296,8 @@ class Trouble:
 
 @exercise("from_workers", seconds=40)
 @pytest.mark.parametrize("how, says", [("raises", "no such sample"), ("exits", "7"),
-                                       ("killed", "-9"), ("unpicklable", "lambda")])  # fmt: skip
+                                       ("exits slowly", "7"), ("killed", "-9"),
+                                       ("unpicklable", "lambda")])  # fmt: skip
 @pytest.mark.parametrize("workers, at", [(1, 0), (3, 4)])
 def test_a_worker_in_trouble(how, says, workers, at):
     before = left_over()
@@ -349,6 +359,8 @@ def test_loader(n, size, drop, shuffle):
         assert len(loader) == len(wanted), f"len is {len(loader)}, of {len(wanted)} batches"
         assert listed(loader) == wanted, f"epoch {epoch}: other batches"
         assert data.asked == [i for batch in wanted for i in batch], f"asked for {data.asked}"
+        kinds = {type(i).__name__ for i in data.asked} - {"int"}
+        assert not kinds, f"the dataset was asked for samples by {kinds}, not by int"
 
 
 @exercise("DataLoader")
@@ -360,9 +372,34 @@ def test_loader_collates():
     assert plain(list(day.DataLoader(pairs, 2)))[0][1] == ("int64", [5, 6])
 
 
+class Where(Counted):
+    """The process that each sample is made in."""
+
+    def __getitem__(self, i):
+        return os.getpid()
+
+
+@exercise("DataLoader")
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_who_makes_the_batches(workers):
+    found = {pid for batch in listed(day.DataLoader(Where(8), 2, workers=workers)) for pid in batch}
+    if workers:
+        assert os.getpid() not in found, "batches were made in this process, not by a worker"
+        assert len(found) == workers, f"{len(found)} processes made the batches, not {workers}"
+    else:
+        assert found == {os.getpid()}, "without workers, and not made in this process"
+
+
 @exercise("DataLoader")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_position(workers):
+def test_position(workers, monkeypatch):
+    teams, from_workers = [], day.from_workers
+
+    def kept(*args, **options):
+        teams.append(from_workers(*args, **options))
+        return teams[-1]  # which does not end because nobody refers to it any more
+
+    monkeypatch.setattr(day, "from_workers", kept)
     loader = day.DataLoader(list(range(7)), 2, workers=workers)
     found = []
     for batch in loader:
@@ -416,6 +453,9 @@ def test_noise_is_that_of_the_batch():
     assert first != second, "the noise is the same in each epoch"
     noise = [tuple(np.mod(row, 1.0).round(9)) for batch in first for row in batch]
     assert len(set(noise)) == 11, "samples have the same noise"
+    with day.seeded((5, 1, 3)):
+        wanted = day.collate([Noisy()[6], Noisy()[7]]).tolist()
+    assert second[3] == wanted, "seed 5, epoch 1, batch 3: not the noise of seeded((5, 1, 3))"
     loader = day.DataLoader(Noisy(), 2, seed=5)
     loader.load_state_dict({"seed": 5, "epoch": 1, "position": 3})
     assert listed(loader) == second[3:], "after resuming the noise is another one"
@@ -465,11 +505,13 @@ def test_flatten():
 @exercise("flatten")
 def test_names_that_are_taken():
     x, y, z = (np.full(1, i) for i in range(3))
-    tree, arrays = day.flatten({"a": {"b": x}, "a.b": y, "a.b_": z, 1: {"c": x}, "1": {"c": y}})
+    state = {"a": {"b": x}, "a.b": y, "a.b_": z, 1: {"c": x}, "1": {"c": y}}
+    wanted = plain(state)
+    tree, arrays = day.flatten(state)
+    assert plain(state) == wanted, "flatten has changed the state"
     assert len(arrays) == 5, f"five arrays have the names {sorted(arrays)}"
-    found = day.unflatten(tree, arrays)
-    wanted = {"a": {"b": x}, "a.b": y, "a.b_": z, 1: {"c": x}, "1": {"c": y}}
-    assert plain(found) == plain(wanted), f"after flatten and unflatten: {plain(found)}"
+    found = plain(day.unflatten(tree, arrays))
+    assert found == wanted, f"after flatten and unflatten: {found}"
     assert {"a.b", "a.b_", "a.b__"} <= set(arrays), sorted(arrays)
 
 
@@ -503,6 +545,9 @@ def test_unflatten():
     )
     assert list(found) == ["x", "y", "dict", "none"], "the order of the keys is another one"
     assert day.unflatten("tensor", {}) == "tensor" and day.unflatten({"tensor": ""}, {"": 5}) == 5
+    for inside in ([], [["a", 1]]):
+        refused(day.unflatten, [{"heap": inside}], {}, what="a tree of another kind",
+                names=["heap"])  # fmt: skip
 
 
 KINDS = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32",
@@ -586,22 +631,25 @@ def test_a_file_is_there_whole_or_not_at_all(rng, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
-    day.save({"w": np.arange(1000)}, path)
-    size = path.stat().st_size
-    assert ("fsync", size) in done, f"what was synced had not all {size} bytes: {done}"
-    assert done.index(("fsync", size)) < done.index(("replace", size)), done
-    old = path.read_bytes()
+    for n in (6, 1000):  # few bytes lie in Python's own buffer until they are flushed
+        done.clear()
+        day.save({"w": np.arange(n)}, path)
+        size = path.stat().st_size
+        assert ("fsync", size) in done, f"what was synced had not all {size} bytes: {done}"
+        assert done.index(("fsync", size)) < done.index(("replace", size)), done
+        old = path.read_bytes()
 
     def fails(*_):
         raise OSError("no space left")
 
-    for name in ("fsync", "replace"):
+    for names in (["builtins.open", "io.open", "os.open"], ["os.fsync"], ["os.replace"]):
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, fails)
+            for name in names:
+                patch.setattr(name, fails)
             with pytest.raises(OSError, match="no space left"):
                 day.save({"w": np.arange(2000)}, path)
-                pytest.fail(f"os.{name} failed, and no error came")
-        assert path.read_bytes() == old, f"os.{name} failed, and the old file has changed"
+                pytest.fail(f"{names[-1]} failed, and no error came")
+        assert path.read_bytes() == old, f"{names[-1]} failed, and the old file has changed"
         assert os.listdir(tmp_path) == ["run"], f"left behind: {os.listdir(tmp_path)}"
 
 
@@ -656,6 +704,10 @@ def test_files_of_others(rng, tmp_path):
               for k, a in arrays_of(rng).items()}  # fmt: skip
     safetensors.numpy.save_file(arrays, path, metadata={"format": "np"})
     assert plain(day.load(path)) == plain(arrays)
+    header, n, data = header_of(path)
+    text = json.dumps(dict(reversed(header.items()))).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + n :])
+    assert plain(day.load(path)) == plain(arrays), "the header names the last array first"
     layer = torch.nn.Linear(3, 2)
     safetensors.torch.save_file(layer.state_dict(), path)
     mine = Linear(3, 2)
@@ -673,6 +725,8 @@ def test_a_truncated_file(tmp_path):
         refused(day.load, short, what=f"the first {n} of {len(data)} bytes", names=["short"])
     short.write_bytes(data + b"\0")
     refused(day.load, short, what="a file with a byte too many", names=["short"])
+    short.write_bytes(data[:7] + b"\1" + data[8:])
+    refused(day.load, short, what="a header of 2**56 bytes more than the file has", names=["short"])
 
 
 def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
@@ -690,7 +744,10 @@ BROKEN = {
     "no shape": {"w": {"dtype": "F32", "data_offsets": [0, 8]}},
     "an unknown dtype": {"w": entry("F8", (8,))},
     "a size that does not fit the shape": {"w": entry(shape=(3,))},
+    "more bytes than the shape has": {"w": entry(shape=(1,))},
+    "more numbers than there can be": {"w": entry(shape=(2**70,), offsets=(0, 2**72))},
     "negative sizes": {"w": entry(shape=(-1, -2))},
+    "fewer numbers than there can be": {"w": entry(shape=(-1, 2**70), offsets=(0, -(2**72)))},
     "a negative size and none": {"w": entry(shape=(-1, 0), offsets=(0, 0)), "v": entry()},
     "a size that is no whole number": {"w": entry(shape=(2.0,))},
     "an overlap": {"v": entry(), "w": entry(offsets=(4, 12)), "x": entry(shape=(), offsets=(4, 8))},
@@ -716,7 +773,7 @@ def test_broken_files(what, tmp_path):
         if isinstance(content, dict):
             ends = [e["data_offsets"][-1] for e in content.values()
                     if isinstance(e, dict) and "data_offsets" in e]  # fmt: skip
-            rest = max([8, *ends])
+            rest = max([8, *(end for end in ends if end < 100)])
         content = len(text).to_bytes(8, "little") + text + bytes(rest)
     path.write_bytes(content)
     refused(day.load, path, what=what, names=["broken"])
@@ -770,7 +827,7 @@ def test_early_stopping(options, values, stops, best, waited):
     for epoch, value in enumerate(values):
         early.on_epoch_end(trainer, {"epoch": epoch, "figure": value})
         should = stops is not None and epoch >= stops
-        assert trainer.stop == should, (
+        assert trainer.stop is should, (
             f"{options}: after {values[: epoch + 1]} stop is {trainer.stop}"
         )
     assert (early.best, early.waited) == (best, waited), f"{values}: {early.best, early.waited}"
@@ -962,14 +1019,20 @@ def test_evaluate_changes_nothing():
     seen = []
     data = [(day.Tensor(np.ones((n, 3)) * n), day.Tensor([0] * n)) for n in (1, 4)]
 
+    outputs = []
+
     def batches():
-        for batch in data:
+        for i, batch in enumerate(data):
             seen.append([m.training for m in trainer.model.modules()])
+            assert len(outputs) == i, "a batch was asked for before those in front of it were done"
             yield batch
 
+    handle = trainer.model.register_forward_hook(lambda module, args, out: outputs.append(out))
     found = trainer.evaluate(batches())
+    handle.remove()
     assert not any(map(any, seen)), "not the whole model is in eval mode"
-    assert [m.training for m in trainer.model.modules()] == modes, "other modes than before"
+    after = [m.training for m in trainer.model.modules()]
+    assert all(a is b for a, b in zip(after, modes, strict=True)), f"modes {after}, not {modes}"
     assert plain(trainer.state_dict()) == before, "evaluate has changed the state of the run"
     assert [p.grad.tolist() for p in trainer.model.parameters()] == grads
     trainer.model.eval()
@@ -1023,10 +1086,65 @@ def test_stopping():
     history = trainer.fit(a_loader(), 5)
     assert len(history) == 1 and trainer.epoch == 1, "stopped in the middle of the second epoch"
     assert trainer.callbacks[1].notes[-1][:3] == ("batch", 1, 2)
-    early = day.EarlyStopping("loss", patience=2, min_delta=100.0)
-    trainer = a_trainer(callbacks=[early])
-    assert len(trainer.fit(a_loader(), 9)) == 3
-    assert len(trainer.fit(a_loader(), 9)) == 3, "a run that has stopped went on"
+    early, notes = day.EarlyStopping("loss", patience=2, min_delta=100.0), Notes()
+    trainer = a_trainer(callbacks=[notes, early])
+    for what in ("stopped at the end of the third epoch", "asked to fit again"):
+        assert len(trainer.fit(a_loader(), 9)) == 3
+        begun = sum(note[0] == "begin" for note in notes.notes)
+        assert begun == 3, f"{what}: {begun} epochs were begun, where 3 were due"
+
+
+class Named(day.Callback):
+    """Tells a list what it is called for; its state is its name."""
+
+    def __init__(self, name, calls):
+        self.name, self.calls = name, calls
+
+    def on_epoch_begin(self, trainer):
+        self.calls.append((self.name, "begin"))
+
+    def on_batch_end(self, trainer):
+        self.calls.append((self.name, "batch"))
+
+    def on_epoch_end(self, trainer, row):
+        self.calls.append((self.name, "end"))
+
+    def state_dict(self):
+        return {"name": self.name}
+
+    def load_state_dict(self, state):
+        self.calls.append((self.name, "gets", state["name"]))
+
+
+@exercise("Trainer")
+def test_callbacks_in_their_order():
+    calls = []
+    trainer = a_trainer(callbacks=[Named(name, calls) for name in "abc"])
+    trainer.fit(day.DataLoader(Samples(6), 6), 1)
+    wanted = [(name, when) for when in ("begin", "batch", "end") for name in "abc"]
+    assert calls == wanted, f"callbacks were called in the order {calls}"
+    state = a_trainer(callbacks=[Named(name, []) for name in "xyz"]).state_dict()
+    calls.clear()
+    trainer.load_state_dict(state)
+    wanted = [("a", "gets", "x"), ("b", "gets", "y"), ("c", "gets", "z")]
+    assert [call for call in calls if call[1] == "gets"] == wanted, (
+        f"(callback, gets, the state of): {calls}"
+    )
+
+
+@exercise("Trainer")
+def test_back_to_an_earlier_state():
+    """In the trainer that the state is from, which has no schedule."""
+    model = net(1)
+    trainer = day.Trainer(model, SGD(model.parameters(), lr=0.1), cross_entropy)
+    trainer.fit(a_loader(), 1)
+    state = trainer.state_dict()
+    assert state["schedule"] is None, f"without a schedule its state is {state['schedule']}"
+    row = dict(state["history"][0])
+    trainer.fit(a_loader(), 3)
+    trainer.load_state_dict(state)
+    assert trainer.history == [row], f"after one epoch: a history of {len(trainer.history)} rows"
+    assert trainer.epoch == 1
 
 
 def final(trainer, loader):
