@@ -15,12 +15,12 @@ READY := .venv/ready
 HARNESS := .venv/bin/python -m harness
 endif
 
-.PHONY: help existing-environment setup triton pytorch autodiff mine lesson book stubs verify doctor test-all xray bench grade mutate next hint solution reset restore progress report update watch image shell lint
+.PHONY: help existing-environment setup triton pytorch autodiff electives mine lesson book stubs verify doctor test-all xray bench grade mutate next hint solution reset restore progress report update watch image shell lint
 
 help: ## this list
 	@$(or $(PYTHON),python3) -m harness.screen.help $(firstword $(MAKEFILE_LIST))
 
-triton pytorch autodiff: $(READY) ## DAY=7 [EX= V=1 DEBUG=1 IMPL= PRIOR= SEED= DEVICE=]: grade a day; without DAY, the track's days
+triton pytorch autodiff electives: $(READY) ## DAY=7 [EX= V=1 DEBUG=1 IMPL= PRIOR= SEED= DEVICE=]: grade a day; without DAY, the track's days
 	@$(HARNESS) $@
 
 mine: $(READY) ## [TRACK= V=1]: grade every day that you have started

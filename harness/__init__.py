@@ -19,6 +19,7 @@ def days_of(file: str) -> None:
     import sys
     from pathlib import Path
 
+    from harness.curriculum import Day
     from harness.grading import finder
     from harness.protocol import LEARNER, SOLUTION
 
@@ -26,7 +27,7 @@ def days_of(file: str) -> None:
     impl = SOLUTION if path.parent.name == "solutions" else LEARNER
     track = path.parent.parent.name if impl == SOLUTION else path.parent.name
     finder.enter(finder.Choice((track, int(path.stem.removeprefix("day"))), impl))
-    importlib.import_module(f"tracks.{track}.{path.stem}")
+    importlib.import_module(Day(track, int(path.stem.removeprefix("day"))).module)
     for graded in finder.install().graded_files():
         if graded.note:
             print(graded.note, file=sys.stderr)

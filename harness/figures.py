@@ -32,6 +32,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from harness.curriculum import Day
 from harness.grading import finder
 from harness.protocol import SOLUTION
 
@@ -43,7 +44,7 @@ def reference(track: str, day: int) -> ModuleType:
     """The reference of a day; the days that it imports are references too."""
     finder.install()
     with finder.use(finder.Choice(impl=SOLUTION)):
-        return importlib.import_module(f"tracks.{track}.day{day:02d}")
+        return importlib.import_module(Day(track, day).module)
 
 
 def new_figure(script: str, width: float, height: float) -> Figure:

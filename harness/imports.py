@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 
@@ -21,7 +22,12 @@ class FreshLoader(importlib.machinery.SourceFileLoader):
         return self.compiled(data)
 
     def compiled(self, data: bytes) -> CodeType:
-        return self.source_to_code(data, self.path)
+        return _compiled(data, self.path)
+
+
+@lru_cache(maxsize=64)  # of this very text; a warm process has what days build on (run.zygote)
+def _compiled(data: bytes, path: str) -> CodeType:
+    return compile(data, path, "exec", dont_inherit=True)
 
 
 def fresh_spec(

@@ -10,9 +10,15 @@ from typing import Any
 
 import pytest
 
-ONE_WORKER = ("tests/cheats/test_cheats.py", "tests/faults/test_faults.py")
-"""Files whose tests share what takes minutes to make: one of pytest-xdist's workers runs all of
-each."""
+ONE_WORKER = (
+    "tests/cheats/test_cheats.py", "tests/cli/test_setup.py", "tests/faults/test_faults.py",
+    "tests/grading/test_diagnoses.py", "tests/grading/test_explained.py",
+    "tests/grading/test_guard_in_days.py", "tests/grading/test_rules.py",
+    "tests/mutate/test_house.py", "tests/mutate/test_judging.py", "tests/verify/test_verify.py",
+    "tests/xray/test_reports.py",
+)  # fmt: skip
+"""Files whose tests share what takes seconds or minutes to make: one of pytest-xdist's workers runs
+all of each."""
 
 # Triton reads this once, when it is imported, and whichever test module comes first imports it: so
 # it is set here, before any. Without a driver's device file there is no GPU to run kernels on.

@@ -24,7 +24,7 @@ from typing import Any
 
 from harness.bench.request import BenchRequest
 from harness.benching import Bench, Case
-from harness.curriculum import Day
+from harness.curriculum import Day, family_of
 from harness.imports import fresh_spec
 from harness.measure.device import Device, choose_device, describe_cpu
 from harness.protocol import SOLUTION
@@ -70,7 +70,7 @@ def run_day(request: BenchRequest, say: Callable[[dict[str, Any]], None]) -> Non
         described = machine.describe(device, request.threads)
         say({"day": asdict(day), "machine": described, "versions": machine.versions()})
 
-    if request.track == "triton" and not on_gpu:
+    if family_of(request.track) == "triton" and not on_gpu:
         day.problem = no_gpu(request.day)
         return finish()
     root = Path(request.root)

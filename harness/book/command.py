@@ -13,7 +13,7 @@ import webbrowser
 from pathlib import Path
 
 from harness.book.sources import write_sources
-from harness.curriculum import ROOT, find_tracks
+from harness.curriculum import ROOT, find_electives, find_tracks
 from harness.usage import Usage
 
 SITE = ROOT / ".harness" / "book"
@@ -53,7 +53,7 @@ def build(folder: Path, builder: str, repository: str) -> int:
     with tempfile.TemporaryDirectory(prefix="book-") as written:
         sources = Path(written) / "sources"
         sources.mkdir()
-        write_sources(find_tracks(), sources, repository)
+        write_sources([*find_tracks(), *find_electives()], sources, repository)
         shutil.rmtree(folder, ignore_errors=True)
         command = [
             sys.executable, "-m", "sphinx", "-b", builder, "-q", "-W", "--keep-going",

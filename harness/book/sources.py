@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.book.proofs import proofs_of
-from harness.curriculum import Day, Exercise, Track, deeper_hints, generate_stub, read_source
+from harness.curriculum import (
+    ELECTIVES,
+    Day,
+    Exercise,
+    Track,
+    deeper_hints,
+    generate_stub,
+    place_of,
+    read_source,
+)
 from harness.curriculum.definitions import definitions_of, exercise_owning
 from harness.curriculum.source import split_lines, syntax_tree
 from harness.screen.hints import in_words
@@ -80,7 +89,7 @@ def track_page(track: Track, repository: str = "") -> str:
     readme = (track.folder / "README.md").read_text(encoding="utf-8")
     heading, _, rest = readme.partition("\n")
     lines = [heading, "", rest.strip().partition("\n\n|")[0].strip(), ""]
-    if repository:
+    if repository and track.name != ELECTIVES:
         link = f"[a notebook for Colab]({colab(track.name, repository)})"
         lines += [f"Without a GPU of your own: {link} grades your answers on a free one.", ""]
     entries = []
@@ -140,7 +149,7 @@ def day_page(day: Day, track: Track, repository: str) -> str:
     heading, _, lesson = day.lesson.read_text(encoding="utf-8").strip().partition("\n")
     parts = [heading, at_a_glance(day, track, repository), lesson.strip(), "## The exercises"]
     parts += [
-        f"You write them in `tracks/{day.track}/{day.name}.py`, and "
+        f"You write them in `tracks/{place_of(day.track)}/{day.name}.py`, and "
         f"`make {day.track} DAY={day.number}` grades them. Hints go deeper one by one.",
         *(exercise_section(day, exercise) for exercise in day.exercises),
         reference(day),
@@ -159,7 +168,8 @@ def at_a_glance(day: Day, track: Track, repository: str) -> str:
         files += " · [measured](#measured)"
     if repository:
         files += f" · [open in Codespaces](https://codespaces.new/{repository})"
-        files += f" · [open in Colab]({colab(day.track, repository)})"
+        if day.track != ELECTIVES:  # Colab lends no such GPU
+            files += f" · [open in Colab]({colab(day.track, repository)})"
     place = f"[{title_of(track)}](index.md)"
     if week := week_of(day, track):
         place += f", [week {week}](week{week}.md)"

@@ -68,7 +68,7 @@ def _grade_command(track: str) -> None:
         raise Exit(grade.grade_day(track, day, options))
 
 
-for _track in ("triton", "pytorch", "autodiff"):
+for _track in ("triton", "pytorch", "autodiff", "electives"):
     _grade_command(_track)
 
 

@@ -9,6 +9,7 @@ from harness.curriculum import (
     ROOT,
     Day,
     curriculum_table,
+    find_electives,
     find_tracks,
     generate_stub,
     read_source,
@@ -20,7 +21,7 @@ from harness.curriculum import (
 def write_stubs(check: bool) -> int:
     """Write every stub and table; with ``check``, only say which committed file is not current."""
     stale = []
-    for track in find_tracks():
+    for track in [*find_tracks(), *find_electives()]:
         for day in track.days:
             stub = generate_stub(read_source(day.solution), day.solution)
             current = read_source(day.file) if day.file.exists() else None

@@ -5,12 +5,16 @@ Reads files and text only; never imports a day, torch or triton.
 
 from harness.curriculum.bugs import Bug, Bugs, Equivalent, apply_bug, load_bugs
 from harness.curriculum.discover import (
+    ELECTIVES,
     Day,
     Track,
+    family_of,
     find_day,
+    find_electives,
     find_exercise,
     find_track,
     find_tracks,
+    place_of,
     read_doc,
 )
 from harness.curriculum.docstring import DayDoc, parse_docstring
@@ -23,6 +27,7 @@ from harness.curriculum.stubs import generate_stub, unfinished, untouched
 from harness.curriculum.tables import curriculum_table, update_readme
 
 __all__ = [
+    "ELECTIVES",
     "ROOT",
     "Answer",
     "Bug",
@@ -39,7 +44,9 @@ __all__ = [
     "curriculum_table",
     "deeper_hints",
     "exercises_of",
+    "family_of",
     "find_day",
+    "find_electives",
     "find_exercise",
     "find_track",
     "find_tracks",
@@ -47,6 +54,7 @@ __all__ = [
     "hints_for",
     "load_bugs",
     "parse_docstring",
+    "place_of",
     "read_doc",
     "read_source",
     "read_written",

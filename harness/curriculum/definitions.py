@@ -48,11 +48,11 @@ def last_line(node: ast.stmt) -> int:
 
 
 def is_jit(node: ast.stmt) -> bool:
-    """Whether a function is compiled by Triton: ``@triton.jit``, ``@jit``, with or without
-    arguments, alone or under others such as ``@triton.autotune(...)``."""
+    """Whether a function is compiled by Triton: ``@triton.jit``, ``@gluon.jit``, ``@jit``, with or
+    without arguments, alone or under others such as ``@triton.autotune(...)``."""
     for decorator in getattr(node, "decorator_list", []):
         called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if ast.unparse(called) in ("triton.jit", "jit"):
+        if ast.unparse(called) in ("triton.jit", "gluon.jit", "jit"):
             return True
     return False
 

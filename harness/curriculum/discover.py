@@ -17,6 +17,22 @@ from harness.curriculum.source import normalised, read_source
 _DOCSTRING = re.compile(r'\A(?:[ \t]*(?:#[^\n]*)?\n)*(r?"""(?:[^\\]|\\.)*?""")[ \t]*\n', re.DOTALL)
 
 
+ELECTIVES = "electives"
+"""The name of a track of its own: days beyond the curriculum, which count in none of its sums. They
+go on from another track, whose rules are theirs, and lie in its folder."""
+_PLACES = {ELECTIVES: "triton/electives"}
+
+
+def place_of(track: str) -> str:
+    """The folder of a track's days below ``tracks``: its name, or ``triton/electives``."""
+    return _PLACES.get(track, track)
+
+
+def family_of(track: str) -> str:
+    """Whose rules hold for a track's days: its own, or those of the track that electives follow."""
+    return place_of(track).partition("/")[0]
+
+
 @dataclass(frozen=True)
 class Day:
     """One day of a track. The paths are where things belong; they need not exist."""
@@ -35,7 +51,12 @@ class Day:
 
     @property
     def folder(self) -> Path:
-        return self.root / "tracks" / self.track
+        return self.root / "tracks" / place_of(self.track)
+
+    @property
+    def module(self) -> str:
+        """What a test imports: ``tracks.triton.day13``."""
+        return f"tracks.{place_of(self.track)}.{self.name}".replace("/", ".")
 
     @property
     def file(self) -> Path:
@@ -101,16 +122,23 @@ def read_doc(source: str, path: Path) -> DayDoc:
 
 
 def find_tracks(root: Path = ROOT) -> list[Track]:
-    """All tracks by name."""
+    """All tracks of the curriculum by name."""
     folders = sorted(folder.parent for folder in root.glob("tracks/*/solutions"))
     return [_track(folder, root) for folder in folders]
 
 
+def find_electives(root: Path = ROOT) -> list[Track]:
+    """The tracks of days beyond the curriculum."""
+    folders = [root / "tracks" / place for place in _PLACES.values()]
+    return [_track(folder, root) for folder in folders if (folder / "solutions").is_dir()]
+
+
 def find_track(name: str, root: Path = ROOT) -> Track:
     """The track of that name. Raises UnknownDay, with the nearest name."""
-    if name and re.fullmatch(r"\w+", name) and (root / "tracks" / name / "solutions").is_dir():
-        return _track(root / "tracks" / name, root)
-    names = [track.name for track in find_tracks(root)]
+    folder = root / "tracks" / place_of(name)
+    if name and re.fullmatch(r"\w+", name) and (folder / "solutions").is_dir():
+        return _track(folder, root)
+    names = [track.name for track in [*find_tracks(root), *find_electives(root)]]
     raise UnknownDay(f"unknown track {name!r}: {_suggestion(name, names, 'tracks')}")
 
 

@@ -16,7 +16,10 @@ from harness.protocol import Event, Failure, Request
 PRINTED_BYTES = 256 * 1024**2
 """No file that graded code writes, its captured print-out included, may grow beyond this."""
 
-UNUSED = ("cacheprovider", "logging", "unraisableexception", "threadexception", "doctest")
+UNUSED = (
+    "cacheprovider", "logging", "unraisableexception", "threadexception", "doctest", "pastebin",
+    "setuponly", "setupplan", "stepwise", "legacypath", "subtests",
+)  # fmt: skip
 """pytest's own plugins that a day does not need; they cost half a second of a quick day."""
 
 
@@ -38,7 +41,8 @@ def grade(request: Request, descriptor: int, secret: bytes = b"") -> int:
     events = Events(descriptor, secret)
     test_file = request.test_file or str(Day(request.track, request.day).tests)
     arguments = [test_file, f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-q", "--tb=no"]
-    arguments.append(f"--hypothesis-seed={request.seed}")
+    if b"hypothesis" in Path(test_file).read_bytes():  # to import it is a third of a short run
+        arguments.append(f"--hypothesis-seed={request.seed}")
     # By themselves, not by name: for each name pytest would read what every package offers it. The
     # last because a test file elsewhere has no conftest.py.
     session = _Session(request, events, Path(test_file).absolute())

@@ -29,7 +29,7 @@ class GradedDay:
         self.missing: set[str] = set()
         self.borrowed: set[str] = set()
         self.seal: Seal | None = None
-        self.tests_use: tuple[Any, list[tuple[str, str, str]]] | None = None
+        self.tests_use: tuple[Any, tuple[tuple[str, str, str], ...]] | None = None
         """The test file's module, and what it imports from the harness."""
 
     def changed(self, everywhere: bool) -> list[str]:
@@ -51,7 +51,7 @@ class GradedDay:
             return frozenset()
         solution = self.day.solution.read_text(encoding="utf-8")
         try:
-            return untouched(read_written(self.file), solution, self.file)
+            return untouched(read_written(self.file), solution, self.day.solution)
         except SyntaxError:
             return frozenset()
 

@@ -22,13 +22,14 @@ import time
 import traceback
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from harness.curriculum import CurriculumError, apply_bug, load_bugs, read_source
+from harness.curriculum import Bug, CurriculumError, apply_bug, load_bugs, read_source
 from harness.grading import finder
 from harness.grading.events import Events
 from harness.grading.evidence import ENOUGH_BITS, Test, alike, arguments_of, outcome_of
@@ -164,7 +165,7 @@ def _explanation(name: str, one: _Exercise, others: list[str]) -> str:
 def _module_of(one: _Exercise) -> ModuleType | None:
     """The day as its tests hold it, under whatever name."""
     day = one.graded.day
-    wanted = f"tracks.{day.track}.{day.name}"
+    wanted = day.module
     held = vars(one.tests[0].item.module).values()
     modules = (m for m in held if isinstance(m, ModuleType) and m.__name__ == wanted)
     return next(modules, None)
@@ -227,7 +228,7 @@ def _known_bug(name: str, one: _Exercise, module: ModuleType) -> str:
         return ""
     source = read_source(day.solution)
     try:
-        bugs = [b for b in load_bugs(day.bugs, source).bugs if b.exercise == name]
+        bugs = [b for b in _bugs_of(day.bugs, source) if b.exercise == name]
     except CurriculumError:
         return ""  # verify reports it; a learner's result does not depend on it
     with tempfile.TemporaryDirectory(prefix="known-bug-") as folder:
@@ -256,6 +257,11 @@ def _known_bug(name: str, one: _Exercise, module: ModuleType) -> str:
             if test.again(frozenset({str(day.solution)})) is not None:
                 return ""
     return says.pop()
+
+
+@lru_cache(maxsize=1)  # half a second for a day, which several exercises ask
+def _bugs_of(path: Path, source: str) -> tuple[Bug, ...]:
+    return load_bugs(path, source).bugs
 
 
 def _does_the_same(test: Test, mine: ModuleType, other: ModuleType, files: frozenset[str]) -> bool:

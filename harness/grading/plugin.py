@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from harness.curriculum import ROOT, Day
+from harness.curriculum import ROOT, Day, family_of
 from harness.grading import finder, unread
 from harness.grading.events import Events
 from harness.grading.explain import context_is_dead, failure_of
@@ -80,8 +80,8 @@ class Grader:
         match = _TEST_FILE.fullmatch(path.name)
         if self.request is not None and self.request.test_file == str(path):
             day = Day(self.request.track, self.request.day, ROOT)
-        elif match and path.parent.name == "tests" and path.parent.parent.parent.name == "tracks":
-            day = Day(path.parent.parent.name, int(match[1]), path.parents[3])
+        elif match and path.parent.name == "tests" and (root := _root_above(path.parents[1])):
+            day = Day(path.parent.parent.name, int(match[1]), root)
         else:
             return None
         request = self.request or request_from_environment(day.track, day.number)
@@ -138,7 +138,7 @@ def prepare(track: str, wanted: str) -> Any:
         # A day and its lesson ask torch.cuda.is_available() where their tensors are to be, and the
         # interpreter can't read a GPU's addresses out of a table.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if device.kind == "cpu" and track == "triton":
+    if device.kind == "cpu" and family_of(track) == "triton":
         prepare_interpreter(device)
         import triton  # noqa: F401  (imported only now: TRITON_INTERPRET is read at import)
 
@@ -148,8 +148,13 @@ def prepare(track: str, wanted: str) -> Any:
     return device
 
 
+def _root_above(folder: Path) -> Path | None:
+    """The project in which a folder is that of a track, or None."""
+    return next((r for r in folder.parents if Day(folder.name, 1, r).folder == folder), None)
+
+
 def _is_day_file(path: Path) -> bool:
-    return bool(re.fullmatch(r"day\d+\.py", path.name)) and path.parent.parent.name == "tracks"
+    return bool(re.fullmatch(r"day\d+\.py", path.name)) and _root_above(path.parent) is not None
 
 
 def _before_import(module_path: Path, grader: Grader, graded: GradedDay) -> None:
@@ -232,7 +237,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         first = grader.request.first
         items.sort(key=lambda item: item.name != first)
     for graded in {item.stash[_DAY] for item in items if _DAY in item.stash}:
-        module = sys.modules.get(f"tracks.{graded.day.track}.{graded.day.name}")
+        module = sys.modules.get(graded.day.module)
         if module is not None and finder.install().choice == graded.choice:
             names = {e.name for e in graded.day.exercises}
             graded.missing = {n for n in names if not hasattr(module, n)}
@@ -282,7 +287,7 @@ def pytest_make_collect_report(collector: Any) -> Generator[None, Any, Any]:
         return report
     call = getattr(report, "call", None)
     if graded is not None and report.passed:
-        names = imported_names(collector.path)
+        names = imported_names(collector.path.read_text(encoding="utf-8"))
         graded.tests_use = (collector.obj, names)
         if changed := graded.changed(everywhere=True):
             _refuse_import(report, grader, Failure("refused", say(changed), str(graded.file), 1))
@@ -408,7 +413,7 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> Generator[None, Any, Any]:
     if name in graded.borrowed:
         raise AssertionError(f"`{name}` is a library's function under another name: write it here.")
     grader = pyfuncitem.config.stash[_GRADER]
-    kernels_only = graded.day.track == "triton" and pyfuncitem.path == graded.day.tests
+    kernels_only = family_of(graded.day.track) == "triton" and pyfuncitem.path == graded.day.tests
     files = frozenset(f.path for f in graded.graded_files())
     others = _others(pyfuncitem.path)
 

@@ -12,8 +12,10 @@ import ast
 import importlib
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import is_
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -23,7 +25,7 @@ ALSO = (
     ("torch", "equal allclose isclose"),
     ("numpy", "allclose array_equal isclose"),
     ("numpy.random", "default_rng"),
-    ("builtins", "abs all any bool isinstance len max min sum zip"),
+    ("builtins", "abs all any bool isinstance len map max min repr sum zip"),
 )
 DEEP = tuple((name, "") for name in (
     "math", "numpy", "numpy.random", "numpy.linalg", "torch", "torch.Tensor"
@@ -37,10 +39,21 @@ TELL_RESULTS = (
 TAKEN = ("SIGALRM", "SIGPROF", "SIGUSR1", "SIGCHLD")
 """Signals whose handlers belong to a test's time limit while it runs; or, the last, to torch's
 DataLoader, which hears by it of workers that died."""
-Key = tuple[str, str]
-Mark = tuple[Any, ...]
 _CONSTANTS = (int, float, str, tuple, list, dict, set, frozenset)
+_MEMBERS = (FunctionType, staticmethod, classmethod, property)
 _SHORT = 4000
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """What the names of a module or a class meant."""
+
+    name: str
+    names: Mapping[str, Any]
+    """As they are now."""
+    marks: dict[str, tuple[list[Any], str]]
+    """The object of each and what it runs (``_parts``), and a constant's text."""
+    deep: bool = True
 
 
 class Seal:
@@ -50,85 +63,90 @@ class Seal:
         self.deep = deep
         for name in (*USED_BY_TESTS, "numpy.random"):
             importlib.import_module(name)  # else the answer's import of it would come first
-        # Objects whose ids are noted must not make room for others.
-        self._kept: list[Any] | None = []
-        self._names = [(name, m) for name, m in list(sys.modules.items()) if _is_ours(name, m)]
+        self.modules = {name: m for name, m in list(sys.modules.items()) if _is_ours(name, m)}
+        known: dict[int, list[Any]] = {}  # most of them have a name in several modules
+        ours = [
+            _Noted(name, vars(module), _marks(name, vars(module), deep, known))
+            for name, module in self.modules.items()
+        ]
         near = (*USED_BY_TESTS, *TELL_RESULTS) if deep else USED_BY_TESTS
-        self._near = [(name, m) for name, m in self._names if name.startswith(near)]
-        others = (*ALSO, *DEEP) if deep else ALSO
-        self._also = [(name, _found(name), some.split()) for name, some in others]
-        self.modules = dict(self._names)
-        self._marks = dict(self._look(self._names))
-        self._marks.update(self._look_also())
+        self._near = [noted for noted in ours if noted.name.startswith(near)]
+        self._all = ours + [
+            _Noted(name, vars(holder), _marks_of_some(vars(holder), some.split()), bool(some))
+            for name, some in ((*ALSO, *DEEP) if deep else ALSO)
+            if (holder := _found(name)) is not None
+        ]
         self._handlers = _handlers() if deep else {}
-        self._held, self._kept = self._kept, None
 
     def broken(self) -> list[str]:
         """Names, dotted, of all that is another one now."""
-        now = dict(self._look(self._names))
-        now.update(self._look_also())
-        changed = [".".join(key) for key, mark in self._marks.items() if now.get(key) != mark]
         handlers = _handlers() if self.deep else {}
-        changed += [f"signal.{n}" for n, h in self._handlers.items() if handlers.get(n) is not h]
-        return changed + self._exchanged(self._names)
+        told = [f"signal.{n}" for n, h in self._handlers.items() if handlers.get(n) is not h]
+        return [*_changed(self._all), *told, *self._exchanged(self.modules)]
 
     def broken_near(self) -> list[str]:
         """The same for what tests call by themselves; quick enough for every test."""
-        now = dict(self._look(self._near))
-        near = {name for name, _ in self._near}
-        changed = [
-            ".".join(key)
-            for key, mark in self._marks.items()
-            if key[0] in near and now.get(key) != mark
-        ]
-        return changed + self._exchanged(self._near)
+        return [*_changed(self._near), *self._exchanged(noted.name for noted in self._near)]
 
-    def _exchanged(self, modules: list[tuple[str, ModuleType]]) -> list[str]:
-        return [name for name, module in modules if sys.modules.get(name) is not module]
-
-    def _look(self, modules: list[tuple[str, ModuleType]]) -> Iterator[tuple[Key, Mark]]:
-        marks: dict[int, Mark] = {}  # most of them have a name in several modules
-        for name, module in modules:
-            constants = self.deep and name.startswith("harness.")
-            for attribute, value in list(vars(module).items()):
-                if isinstance(value, (FunctionType, type)):
-                    if id(value) not in marks:
-                        marks[id(value)] = self._mark(value)
-                    yield (name, attribute), marks[id(value)]
-                elif constants and attribute.isupper() and isinstance(value, _CONSTANTS):
-                    self._keep(value)
-                    yield (name, attribute), (id(value), repr(value)[:_SHORT])
-
-    def _look_also(self) -> Iterator[tuple[Key, Mark]]:
-        for name, holder, some in self._also:
-            if holder is None:
-                continue
-            for attribute in some or [n for n, v in list(vars(holder).items()) if callable(v)]:
-                yield (name, attribute), self._mark(vars(holder).get(attribute), deep=bool(some))
-
-    def _keep(self, *values: Any) -> None:
-        if self._kept is not None:  # while the seal is made
-            self._kept += values
-
-    def _mark(self, value: Any, deep: bool = True) -> Mark:
-        self._keep(value)
-        if isinstance(value, FunctionType):
-            return (id(value), *self._runs(value))
-        if deep and isinstance(value, type) and value.__module__.startswith(OURS):
-            members = [m for m in vars(value).values() if isinstance(m, _MEMBERS)]
-            self._keep(*members)
-            runs = [self._runs(m) for m in members if isinstance(m, FunctionType)]
-            return (id(value), *map(id, members), *runs)
-        return (id(value),)
-
-    def _runs(self, function: FunctionType) -> Mark:
-        parts = [function.__code__, function.__defaults__]
-        parts += list((function.__kwdefaults__ or {}).values())
-        self._keep(*parts)
-        return tuple(map(id, parts))
+    def _exchanged(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if sys.modules.get(name) is not self.modules[name]]
 
 
-_MEMBERS = (FunctionType, staticmethod, classmethod, property)
+def _marks(
+    name: str, names: Mapping[str, Any], deep: bool, known: dict[int, list[Any]]
+) -> dict[str, tuple[list[Any], str]]:
+    """The functions and classes of a module of ours and, if ``deep``, what its constants hold."""
+    found = {}
+    constants = deep and name.startswith("harness.")
+    for attribute, value in list(names.items()):
+        if isinstance(value, (FunctionType, type)):
+            if id(value) not in known:
+                known[id(value)] = _parts(value)
+            found[attribute] = known[id(value)], ""
+        elif constants and attribute.isupper() and isinstance(value, _CONSTANTS):
+            found[attribute] = [value], repr(value)[:_SHORT]
+    return found
+
+
+def _marks_of_some(names: Mapping[str, Any], some: list[str]) -> dict[str, tuple[list[Any], str]]:
+    """The same of some names of a library's or, without any, of all that can be called."""
+    wanted = some or [name for name, value in list(names.items()) if callable(value)]
+    return {name: (_parts(names.get(name), deep=bool(some)), "") for name in wanted}
+
+
+def _changed(parts: list[_Noted]) -> Iterator[str]:
+    """What is another object now, or runs other code. This is done for every test: in a hurry."""
+    runs: dict[int, bool] = {}
+    for noted in parts:
+        now = noted.names
+        for attribute, (before, text) in noted.marks.items():
+            value = now.get(attribute)
+            same = value is before[0] and (not text or repr(value)[:_SHORT] == text)
+            if same and id(before) not in runs:
+                after = _parts(value, noted.deep)
+                runs[id(before)] = len(after) == len(before) and all(map(is_, after, before))
+            if not same or not runs[id(before)]:
+                yield f"{noted.name}.{attribute}"
+
+
+def _parts(value: Any, deep: bool = True) -> list[Any]:
+    """An object and what it runs: its code and defaults, or those of its methods."""
+    if isinstance(value, FunctionType):
+        return _runs(value)
+    parts = [value]
+    if deep and isinstance(value, type) and value.__module__.startswith(OURS):
+        for member in list(vars(value).values()):
+            if isinstance(member, FunctionType):
+                parts += _runs(member)
+            elif isinstance(member, _MEMBERS):
+                parts.append(member)
+    return parts
+
+
+def _runs(function: FunctionType) -> list[Any]:
+    keywords = function.__kwdefaults__
+    parts = [function, function.__code__, function.__defaults__]
+    return [*parts, *keywords.values()] if keywords else parts
 
 
 def _is_ours(name: str, module: Any) -> bool:
@@ -151,19 +169,19 @@ def _handlers() -> dict[str, Any]:
     }
 
 
-def imported_names(test_file: Path) -> list[tuple[str, str, str]]:
+@lru_cache(maxsize=8)  # a warm process asks before it forks (harness.run.zygote)
+def imported_names(test: str) -> tuple[tuple[str, str, str], ...]:
     """(module, its name there, its name here) of what a test file imports from the harness."""
-    tree = ast.parse(test_file.read_text(encoding="utf-8"))
-    return [
+    return tuple(
         (node.module or "", alias.name, alias.asname or alias.name)
-        for node in tree.body
+        for node in ast.parse(test).body
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("harness.")
         for alias in node.names
-    ]
+    )
 
 
 def replaced_in(
-    module: ModuleType, names: list[tuple[str, str, str]], known: dict[str, ModuleType]
+    module: ModuleType, names: tuple[tuple[str, str, str], ...], known: dict[str, ModuleType]
 ) -> list[str]:
     """Those that mean something else in the test's module than where they come from: the modules
     ``known`` of before, and others."""

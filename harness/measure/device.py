@@ -17,6 +17,7 @@ import sys
 import warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -371,8 +372,13 @@ def _packages() -> dict[str, str]:
         module = sys.modules.get(name)
         version = getattr(module, "__version__", None)
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = str(version or importlib.metadata.version(name))
+            found[name] = str(version or _installed(name))
     return found
+
+
+@cache
+def _installed(name: str) -> str:
+    return importlib.metadata.version(name)
 
 
 def _cpu_name() -> str:

@@ -34,7 +34,11 @@ class Pool:
         self._threads = ThreadPoolExecutor(self.jobs)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:  # Ctrl-C: what runs is not waited for
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            for launcher in self._made:
+                getattr(launcher, "end", lambda: None)()
         self._threads.shutdown(cancel_futures=True)
         for launcher in self._made:
             getattr(launcher, "close", lambda: None)()
@@ -78,8 +82,9 @@ class Pool:
             if hasattr(os, "fork"):
                 from harness.run.warm import Warm
 
-                self._own.launcher = Warm(self.track, self.device)
+                launcher: Launcher = Warm(self.track, self.device)
             else:
-                self._own.launcher = Cold()
-            self._made.append(self._own.launcher)
+                launcher = Cold()
+            self._made.append(launcher)  # first, so that whoever ends it all knows of it
+            self._own.launcher = launcher
         return self._own.launcher

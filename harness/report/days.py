@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.curriculum import ROOT, Day
+from harness.curriculum import Day
 from harness.progress.summary import PLANNED, DayProgress, name_of
 from harness.report.collect import Learner
 from harness.report.html import Html, Link, folded, join, paragraph, section, table, tag
@@ -120,6 +120,4 @@ def _to(name: str, day: Day, file: Path, link: Link) -> Html:
 
 def day_link(track: str, number: int, link: Link) -> Html:
     """A day by its name, as a link to its file."""
-    return tag(
-        "a", f"{name_of(track)} {number}", href=link(ROOT / "tracks" / track / f"day{number:02}.py")
-    )
+    return tag("a", f"{name_of(track)} {number}", href=link(Day(track, number).file))

@@ -247,13 +247,16 @@ def grade_unread(
     It is graded twice, in new processes with different inputs, unless it passes nothing the first
     time. A test has passed if it passed twice; tests that the reference's run has and this one has
     not have failed. ``memory_bytes``: where it is stopped, by default at three quarters of the
-    machine.
+    machine. RuntimeError: this machine cannot grade it, whatever the answer is.
     """
     request = Request(
         day.track, day.number, str(folder), device=device, known_bugs=False,
         memory_bytes=memory_bytes,
     )  # fmt: skip
     first = run(replace(request, seed=seeds[0]), launcher)
+    # The device is chosen before anything of the answer is looked at.
+    if not first.device and (lacks := [p for p in first.problems if p.reason == "error"]):
+        raise RuntimeError(f"{day.key} cannot be graded in the sandbox here: {lacks[0].message}")
     if any(exercise.status == "passed" for exercise in first.exercises):
         second = run(replace(request, seed=seeds[1]), launcher)
     else:

@@ -27,6 +27,7 @@ class Warm:
         self.track, self.device = track, device
         self._zygote: subprocess.Popen[bytes] | None = None
         self._on_cpu: Warm | None = None
+        self._ended = False
 
     def __enter__(self) -> Warm:
         self.open()
@@ -51,6 +52,15 @@ class Warm:
             self._zygote.kill()
             self._zygote.wait()
             self._zygote = None
+
+    def end(self) -> None:
+        """End the run in progress, from another thread, and begin none; ``close`` is still due."""
+        self._ended = True
+        if self._on_cpu is not None:
+            self._on_cpu.end()
+        zygote = self._zygote
+        if zygote is not None:
+            zygote.kill()
 
     def alive(self) -> bool:
         return self._zygote is not None and self._zygote.poll() is None
@@ -85,8 +95,13 @@ class Warm:
         )
         theirs.close()
         self._received = b""
+        if self._ended:  # while it started
+            self.close()
+            raise RuntimeError("the warm process was ended")
 
     def start(self, request: Request, events: int, output: int) -> Process:
+        if self._ended:
+            raise RuntimeError("the warm process was ended")
         if not self.alive():
             self.open()
         line = request.to_json().encode() + b"\n"

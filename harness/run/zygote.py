@@ -6,35 +6,51 @@ with the child's pid and, later, its exit status.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import gc
 import importlib
 import json
 import os
+import re
 import socket
 import sys
 import traceback
 
+from harness.curriculum import ROOT, Day, exercises_of, family_of, generate_stub
+from harness.grading.seal import imported_names
+from harness.imports import FreshLoader
 from harness.protocol import Request
 from harness.run.tree import die_with_parent, end_children, keep_orphans
 
 LATER = (
-    "harness.grading.child", "harness.measure.memory", "numpy.random", "pdb", "tomllib",
-    "_hypothesis_pytestplugin", "_pytest.faulthandler", "_pytest.junitxml", "_pytest.skipping",
-    "_pytest.unittest", "_pytest.warnings",
+    "harness.grading.child", "harness.measure.memory", "harness.shadows", "numpy.ma",
+    "numpy.random", "packaging.version", "pdb", "pytest_timeout", "readline", "resource", "tomllib",
+    "_hypothesis_pytestplugin", "_pytest._argcomplete", "_pytest.faulthandler",
+    "_pytest.helpconfig", "_pytest.junitxml", "_pytest.skipping", "_pytest.unittest",
+    "_pytest.warnings",
 )  # fmt: skip
-"""What pytest and the plugin import only when they run: 30 ms of every run, where it is warm."""
+"""What pytest and the plugin import only when they run: 50 ms of every run, where it is warm."""
+AT_FIRST_USE = {
+    ".backward(": "torch.fx.experimental.symbolic_shapes",
+    "autograd.grad(": "torch.fx.experimental.symbolic_shapes",
+    "torch.library.custom_op(": "torch._dynamo",
+    "torch.library.opcheck(": "torch.testing._internal.optests",
+}
+"""What a function of torch imports only when it is called: half a second to two of a run."""
 
 
-def warm_up(track: str, device: str) -> None:
-    """Import what every run of the track imports; start no thread and touch no GPU."""
+def warm_up(track: str, device: str) -> bool:
+    """Import what every run of the track imports; start no thread and touch no GPU. → whether the
+    device is there, and days can be imported."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # is_available() without a CUDA context
     import hypothesis  # noqa: F401
     import numpy  # noqa: F401
     import pytest  # noqa: F401
-    import torch  # noqa: F401
 
+    if track != "autodiff":  # of its days some compare with torch: see begin
+        import torch  # noqa: F401
     if track == "pytorch":
         # Compiling, gradcheck and the optimisers import it at their first use: 2 to 8 s each run.
         importlib.import_module("torch._dynamo")
@@ -43,12 +59,14 @@ def warm_up(track: str, device: str) -> None:
     from harness.measure.device import remember_device
 
     for name in LATER:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # Python need not be built with all of them
+            importlib.import_module(name)
     found = None if track == "autodiff" else remember_device(device)
     if track == "autodiff" or found is not None:
         plugin.prepare(track, device)
-    if track == "triton" and found is not None and found.kind == "cuda":
+    if family_of(track) == "triton" and found is not None and found.kind == "cuda":
         _name_the_compiler()
+    return track == "autodiff" or found is not None
 
 
 def _name_the_compiler() -> None:
@@ -60,21 +78,28 @@ def _name_the_compiler() -> None:
 def serve(track: str, device: str, descriptor: int) -> None:
     die_with_parent()
     keep_orphans()
-    warm_up(track, device)
+    ready = warm_up(track, device)
     gc.freeze()  # the forks' collections need not walk torch, nor copy its pages
     spare: _Spare | None = None
+    begun = ""
     with socket.socket(fileno=descriptor) as connection:
         while True:
             line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
             if not line:
                 return
             events, output = descriptors
+            request = Request.from_json(line.decode())
+            day = Day(request.track, request.day, ROOT)
+            if ready and begun != day.key and request.track == track:
+                begun = day.key
+                begin(day)
+                gc.freeze()
             pid = spare.take(line, descriptors) if spare is not None else 0
             if not pid:
                 pid = os.fork()
                 if pid == 0:
                     connection.close()
-                    _run(Request.from_json(line.decode()), events, output)
+                    _run(request, events, output)
             os.close(events)
             os.close(output)
             connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
@@ -83,6 +108,44 @@ def serve(track: str, device: str, descriptor: int) -> None:
             end_children()  # what graded code moved to a session of its own
             connection.sendall(json.dumps({"status": code}).encode() + b"\n")
             spare = _Spare(connection, device) if _starts_cuda(track, device) else None
+
+
+def begin(day: Day) -> None:
+    """What every run of a day begins with, once for all that follow: its reference is taken apart,
+    the references are compiled on which it builds, and their libraries imported."""
+    files, seen = [day.solution, day.tests], set()
+    while files:
+        file = files.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        with contextlib.suppress(Exception):  # what is wrong with a file is told by the run itself
+            text = file.read_text(encoding="utf-8")
+            below = re.findall(r"\btracks\.(\w+)(?:\.| import )day(\d+)", text)
+            files += [Day(track, int(number), ROOT).solution for track, number in below]
+            for name in _libraries(text):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
+            if file == day.solution:
+                exercises_of(text, file)
+                generate_stub(text, file)
+            elif file == day.tests:
+                imported_names(text)
+            else:
+                FreshLoader(file.stem, str(file)).get_code(file.stem)
+
+
+def _libraries(text: str) -> list[str]:
+    """The modules of others that a file imports, or calls for."""
+    found: list[str] = []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.append(node.module or "")
+    if "torch" in found:
+        found += [name for used, name in AT_FIRST_USE.items() if used in text]
+    return [name for name in found if name.split(".")[0] not in ("harness", "tracks", "")]
 
 
 ROOM = 8 * 10**9

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from harness.curriculum import ROOT
+from harness.curriculum import ELECTIVES, ROOT, place_of
 from harness.measure.units import bytes_text, counted, seconds_text
 from harness.protocol import LEARNER, DayResult, ExerciseResult, Failure, TestResult
 from harness.screen.pager import wrapped
@@ -216,6 +216,8 @@ def device_line(result: DayResult, verbose: bool = False) -> str:
         return ""
     if device.get("kind") == "cuda":
         return f"Device: {device['name']} (sm_{_capability(device)})"
+    if result.track == ELECTIVES:
+        return "Device: CPU. Gluon has no interpreter: nothing was run, so nothing is proved."
     if result.track == "triton":
         line = "Device: CPU, on Triton's interpreter: checked, not timed."
         return "\n".join([line, *device.get("notes", [])]) if verbose else line
@@ -263,7 +265,7 @@ def next_step(result: DayResult, left: list[str] | None = None) -> list[str]:
         later = _later(result)
         return [f"Next: make {result.track} DAY={later}"] if later else []
     if all(e.status == "not started" for e in result.exercises):
-        file = f"tracks/{result.track}/day{result.day:02d}.py"
+        file = f"tracks/{place_of(result.track)}/day{result.day:02d}.py"
         return [f"Next: make lesson {day}, then write the answers in {file}"]
     wrong = next((e for e in result.exercises if e.status == "wrong"), None)
     todo = wrong or next((e for e in result.exercises if e.status == "not started"), None)
@@ -272,7 +274,7 @@ def next_step(result: DayResult, left: list[str] | None = None) -> list[str]:
 
 def _later(result: DayResult) -> int | None:
     """The track's next day that exists."""
-    solutions = (ROOT / "tracks" / result.track / "solutions").glob("day*.py")
+    solutions = (ROOT / "tracks" / place_of(result.track) / "solutions").glob("day*.py")
     numbers = [int(file.stem.removeprefix("day")) for file in solutions]
     return min((number for number in numbers if number > result.day), default=None)
 

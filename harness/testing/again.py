@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.testing.marks import exercise
 
-_DAY = re.compile(r"tracks\.\w+\.day\d+")
+_DAY = re.compile(r"tracks\.[\w.]+\.day\d+")
 
 
 def again(

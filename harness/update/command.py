@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.curriculum import ROOT, Day
+from harness.curriculum import ELECTIVES, ROOT, Day
 from harness.measure.units import counted
 from harness.progress.archive import keep
 from harness.screen.pager import say
@@ -90,7 +90,8 @@ def _refuse_marks(git: Git) -> None:
     """An update on top of unresolved conflicts would only nest their marks."""
     places = [
         f"{file.relative_to(git.root).as_posix()}:{line}"
-        for file in sorted(git.root.glob("tracks/*/day*.py"))
+        for place in ("*", f"*/{ELECTIVES}")
+        for file in sorted(git.root.glob(f"tracks/{place}/day*.py"))
         for line in conflicts_in(file.read_bytes())
     ]
     if places:

@@ -12,7 +12,7 @@ FORMAT = f"--format={COMMIT}%s"
 MOST = 10
 """So many subjects are read."""
 _OF_A_DAY = re.compile(
-    r"tracks/(\w+)/(?:(?:solutions|lessons|bugs)/|lessons/figures/|tests/test_|benches/bench_)?"
+    r"tracks/(?:triton/(?=electives/))?(\w+)/(?:(?:solutions|lessons|bugs)/|lessons/figures/|tests/test_|benches/bench_)?"
     r"day(\d+)"
 )
 

@@ -19,7 +19,7 @@ from harness.curriculum.source import normalised
 from harness.update.merge import Merged, NotText, merge, same_text, with_endings_of
 from harness.update.upstream import Entry, Git, UpdateError
 
-_DAY = re.compile(r"tracks/(\w+)/day(\d+)\.py")
+_DAY = re.compile(r"tracks/(?:triton/(?=electives/))?(\w+)/day(\d+)\.py")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _generated_stubs(git: Git, mine: dict[str, Entry]) -> dict[str, bytes]:
     """The stubs that the committed references generate, by the path of the day's file."""
     solutions = {}
     for path, entry in mine.items():
-        match = re.fullmatch(r"tracks/(\w+)/solutions/(day\d+\.py)", path)
+        match = re.fullmatch(r"tracks/([\w/]+)/solutions/(day\d+\.py)", path)
         if match:
             solutions[f"tracks/{match[1]}/{match[2]}"] = entry.blob
     texts = git.contents(set(solutions.values()))

@@ -19,7 +19,7 @@ from harness.bench.inputs import leaves
 from harness.bench.rng import make_rng
 from harness.bench.timer import same
 from harness.benching import CEILINGS, Bench, Case, Problem
-from harness.curriculum import Day
+from harness.curriculum import Day, family_of
 
 SMALL = 64
 LOOSE = 100.0
@@ -46,7 +46,7 @@ def findings(bench: Bench, track: str, module: Any, device: torch.device) -> Ite
     yield from _idle_goals(bench, problems, module)
     if bench.gpu and device.type == "cpu":
         return
-    if track == "triton":
+    if family_of(track) == "triton":
         tried = list(dict.fromkeys(small(case) for case in cases))
     else:
         tried = list(bench.cpu_cases)

@@ -95,12 +95,12 @@ class Session:
         self.saved_at = 0.0
         self.progress = Progress()
         self.away = False
-        polling = not events_arrive(ROOT / "tracks" / day.track)
+        polling = not events_arrive(day.folder)
         self.view = View(polling)
 
     def loop(self) -> int:
         """Until q or Ctrl-C. → 0: to stop watching is no failure"""
-        folders = [ROOT / "tracks" / self.day.track, ROOT / "harness"]
+        folders = [self.day.folder, ROOT / "harness"]
         watcher = threading.Thread(
             target=watch_files,
             args=(folders, self._note_saved, self.stop, self.view.polling),

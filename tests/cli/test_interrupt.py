@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.terminal import Terminal
-from tests.support.toy import Toy
+from tests.support.toy import TESTS, Toy
 
 
 @pytest.mark.parametrize("command", ["verify", "mutate", "mine"])
@@ -23,7 +23,8 @@ def test_ctrl_c(tmp_path: Path, command: str, seconds: float) -> None:
         f"import os, time\n    open({str(note)!r}, 'w').write(str(os.getpid()))\n"
         "    time.sleep(60)\n    return 2.0 * x"
     )
-    toy.add_day(1, reference=("return 2.0 * x", waits))
+    tests = TESTS.replace('@exercise("double")', '@exercise("double", seconds=60)')
+    toy.add_day(1, reference=("return 2.0 * x", waits), tests=tests)  # no limit ends them first
     toy.run("-m", "harness", "stubs")
     (toy.track / "day01.py").write_text((toy.track / "solutions/day01.py").read_text())
     environment = {k: v for k, v in os.environ.items() if k not in ("EX", "TRACK", "DAY", "JOBS")}

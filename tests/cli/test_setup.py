@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,26 @@ def toy(tmp_path: Path) -> Toy:
     return toy
 
 
+Ready = tuple[Toy, subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Ready:
+    toy = Toy(tmp_path_factory.mktemp("ready") / "project")
+    (toy.folder / "requirements.txt").write_text("# nothing\n")
+    return toy, make(toy, "setup")
+
+
+@pytest.fixture
+def ready(made: Ready) -> Iterator[Ready]:
+    """Such a copy that is set up, which takes six seconds, and what that printed."""
+    requirements = made[0].folder / "requirements.txt"
+    before = requirements.stat()
+    yield made
+    requirements.write_text("# nothing\n")
+    os.utime(requirements, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def make(toy: Toy, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "PYTHONPATH", "MAKEFLAGS")}
     return subprocess.run(
@@ -36,8 +57,8 @@ def make(toy: Toy, *arguments: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-def test_the_environment_is_made_once(toy: Toy) -> None:
-    first = make(toy, "setup")
+def test_the_environment_is_made_once(ready: Ready) -> None:
+    toy, first = ready
     assert first.returncode == 0, first.stderr
     assert "Setting up .venv" in first.stdout
     assert (toy.folder / ".venv" / "ready").exists()
@@ -66,8 +87,8 @@ def test_what_an_earlier_set_up_left_is_replaced(toy: Toy) -> None:
     assert not (toy.folder / ".venv" / "rubbish").exists()
 
 
-def test_an_environment_that_lacks_packages_is_told_which(toy: Toy) -> None:
-    make(toy, "setup")
+def test_an_environment_that_lacks_packages_is_told_which(ready: Ready) -> None:
+    toy, _ = ready
     requirements = "numpy==2.2.6\nno-such-package==1.0\n# What those need\n"
     (toy.folder / "requirements.txt").write_text(requirements)
     done = make(toy, "mine", "PYTHON=.venv/bin/python")
@@ -96,10 +117,10 @@ def test_only_torch_comes_from_pytorchs_index_and_a_dead_host_is_one_line(
     assert not (toy.folder / ".venv").exists()
 
 
-def test_a_python_from_the_environment_is_named(toy: Toy) -> None:
+def test_a_python_from_the_environment_is_named(ready: Ready) -> None:
+    toy, _ = ready
     done = make(toy, "mine", PYTHON="no-such-python")
     assert "PYTHON=no-such-python is no program" in done.stderr
-    make(toy, "setup")
     (toy.folder / "requirements.txt").write_text("no-such-package==1.0\n# What those need\n")
     exported = make(toy, "mine", PYTHON=".venv/bin/python")
     assert "Or unset PYTHON, which your shell exports" in exported.stderr

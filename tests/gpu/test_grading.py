@@ -135,7 +135,7 @@ def test_mutants_are_judged_on_the_card_and_on_the_interpreter() -> None:
 
 
 @pytest.mark.parametrize(("track", "number"), [("triton", 1), ("pytorch", 3)])
-def test_code_that_nobody_has_read_uses_the_card_in_the_sandbox(
+def test_code_that_nobody_has_read_is_graded_on_the_card_or_not_at_all(
     track: str, number: int, tmp_path: Path
 ) -> None:
     day = Day(track, number)
@@ -143,6 +143,9 @@ def test_code_that_nobody_has_read_uses_the_card_in_the_sandbox(
     launcher = Sandboxed()
     try:
         result = grade_unread(day, tmp_path, launcher, seeds=(1, 2), device="cuda")
+    except RuntimeError as told:
+        assert "CUDA" in str(told), told  # else the reference itself cannot be graded
+        pytest.skip(f"CUDA does not start in the sandbox of this machine: {told}")
     finally:
         launcher.close()
     assert result.passed, why(result)

@@ -56,8 +56,10 @@ def test_no_false_cause_is_named(wrong: Wrong, tmp_path: Path, warm: dict[str, W
     if wrong.line:
         lines = wrong.source().splitlines()
         assert {lines[f.line - 1].strip() for f in failures} == {wrong.line}
+    if not (spoken := {f.says for f in failures if f.says}):
+        return  # to read a day's bugs takes half a second
     bugs = {b.says for b in load_bugs(wrong.day.bugs, read_source(wrong.day.solution)).bugs}
-    for says in {f.says for f in failures} & bugs:
+    for says in spoken & bugs:
         assert wrong.cause and wrong.cause in says, f"a known bug speaks: {says}"
 
 

@@ -48,7 +48,11 @@ torch.version.cuda = "13.0"
 from harness.measure import device
 from harness.run import zygote
 
+from harness.curriculum import find_track
+
 zygote.warm_up("TRACK", "auto")
+for day in find_track("TRACK").days:  # the libraries of each
+    zygote.begin(day)
 found = device.remembered("auto")
 print(found and (found.kind, found.name))
 print("threads:", len(os.listdir("/proc/self/task")))

@@ -294,3 +294,13 @@ def test_a_run_that_passes_nothing_is_not_repeated(monkeypatch: pytest.MonkeyPat
         assert seeds == wanted
         assert found.passed is (outcomes[1] == "passed")
         assert found.seconds == len(wanted)
+
+
+def test_what_the_machine_lacks_is_no_students_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA that starts outside of the sandbox alone once gave a whole class 0 points."""
+    lacking = Failure("error", "DEVICE=cuda, but torch cannot use the GPU: error 304")
+    without = replace(day(FAILED, seed=1, status="wrong"), device={}, problems=[lacking])
+    monkeypatch.setattr(sandbox, "run", lambda request, launcher: without)
+    wanted = find_day("autodiff", 1)
+    with pytest.raises(RuntimeError, match=r"autodiff/01 cannot be graded .* error 304"):
+        sandbox.grade_unread(wanted, Path(), SimpleNamespace(), (1, 2))  # type: ignore[arg-type]

@@ -94,7 +94,12 @@ def _compile(launch: RecordedLaunch, chip: str) -> tuple[Any, float]:
     from triton.compiler import ASTSource
 
     kernel = load_kernel(launch.file, launch.module, launch.kernel, launch.line)
-    source = ASTSource(
+    make = ASTSource
+    if getattr(kernel, "is_gluon", bool)():
+        from triton.experimental.gluon._runtime import GluonASTSource
+
+        make = GluonASTSource
+    source = make(
         kernel,
         {name: _tuples(kind) for name, kind in launch.signature.items()},
         {tuple(path): decode(value, load_kernel) for path, value in launch.constants},

@@ -146,16 +146,29 @@ def _patched(cls: Any, name: str, make: Any) -> Iterator[None]:
             setattr(cls, name, original)
 
 
+def _compiled_only(kernel: Any) -> bool:
+    """Whether the kernel cannot run here. Gluon has no interpreter, and Hopper's kernels run on
+    Hopper: elsewhere their launches are noted, so that they can be compiled, and not made."""
+    if not getattr(kernel, "is_gluon", bool)():
+        return False
+    import torch
+
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0)
+
+
 def _recording_run(recorder: _Recorder) -> Any:
     def make(original: Any) -> Any:
         def run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
             silent = warmup or recorder.ended
             key = None if silent else recorder.note(self, args, kwargs, grid)
+            if key is not None and _compiled_only(self) and not hasattr(original, "records"):
+                return None
             result = original(self, *args, grid=grid, warmup=warmup, **kwargs)
             if key is not None and result is not None:
                 recorder.compiled[key] = result
             return result
 
+        run.records = True  # type: ignore[attr-defined]  # so that of two recordings both note it
         return run
 
     return make
