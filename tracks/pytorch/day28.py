@@ -135,7 +135,8 @@ def mla_mix(
     - Values that the heads share are not copied for each of them: with 16 heads, 1 query, 2,048
       keys and e = 128 in float32 and the same values for all heads, the peak is below the bytes of
       v. No Python loop over heads or the batch.
-    - F.scaled_dot_product_attention is not called. It runs under torch.compile(fullgraph=True).
+    - Gradients flow to scores and v. F.scaled_dot_product_attention is not called. It runs under
+      torch.compile(fullgraph=True).
     - A mask that does not broadcast is a ValueError that names it, its shape and that of the scores
       (check_mask of day 17). So is a v whose heads are neither those of the scores nor 1, or whose
       K is another: it names the shapes of both.

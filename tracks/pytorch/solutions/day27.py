@@ -204,7 +204,7 @@ def compress_kv(x: torch.Tensor, down: nn.Module, norm: nn.Module, config: MLACo
     Returns ``latent`` (..., length, kv_lora_rank), normalised, which is how it will be kept, and
     ``k_rope`` (..., length, qk_rope_head_dim), neither normalised nor turned yet. An x that does
     not end in hidden_size is a ValueError that names x, its shape and hidden_size (check_features
-    of day 20). ``down`` is called once.
+    of day 20). ``down`` is called once. Gradients flow to x and to the weights of both layers.
 
     >>> config = MLAConfig(hidden_size=8, num_attention_heads=2, q_lora_rank=None, kv_lora_rank=3,
     ...                    qk_nope_head_dim=4, qk_rope_head_dim=2, v_head_dim=5)
@@ -235,7 +235,8 @@ def expand_kv(
 
     Returns ``k_nope`` (..., heads, length, qk_nope_head_dim) and ``v`` (..., heads, length,
     v_head_dim). Latents that do not end in kv_lora_rank are a ValueError that names latents, their
-    shape and kv_lora_rank. ``up`` is called once, and nothing is copied beside.
+    shape and kv_lora_rank. ``up`` is called once, and nothing is copied beside. Gradients flow to
+    latents and to the weight of up.
     """
     # TODO: check; one product; heads; two parts of each head.
     # HINT: kv_b_proj of 2 heads, keys of 1 and values of 2: k v v k v v. What is the second head's?
@@ -268,7 +269,7 @@ def compress_q(
     Returns ``q_nope`` (..., heads, length, qk_nope_head_dim) and ``q_rope`` (..., heads, length,
     qk_rope_head_dim), not turned yet. Nothing of it is kept: the latent saves parameters and, in
     training, memory for activations. An x that does not end in hidden_size is a ValueError that
-    names x, its shape and hidden_size.
+    names x, its shape and hidden_size. Gradients flow to x and to the weights of all layers.
     """
     # TODO: check; the latent, if there is one; heads; two parts of each.
     # HINT: does the norm stand before or after q_b_proj?
@@ -304,8 +305,8 @@ def decoupled_rope(
     - mscale(factor) otherwise.
 
     (In DeepSeek's files both are equal: the rotation keeps lengths, and what YaRN asks for is done
-    to the scores as a whole, in mla_scores.) The errors are those of day 19's rope. It runs under
-    torch.compile(fullgraph=True).
+    to the scores as a whole, in mla_scores.) The errors are those of day 19's rope. Gradients flow
+    to q_rope and k_rope. It runs under torch.compile(fullgraph=True).
 
     >>> config = MLAConfig(hidden_size=8, num_attention_heads=1, q_lora_rank=None, kv_lora_rank=3,
     ...                    qk_nope_head_dim=4, qk_rope_head_dim=2, v_head_dim=5)
@@ -369,7 +370,8 @@ def mla_scores(
     - No key that the heads share is copied for each of them, and the parts are not put side by
       side: with 16 heads, 1 query, 2,048 keys, d = 64 and r = 32 in float32 and one key for all
       heads, the peak is below the bytes of k_nope and k_rope.
-    - No Python loop over heads or the batch. It runs under torch.compile(fullgraph=True).
+    - No Python loop over heads or the batch. Gradients flow to all four tensors. It runs under
+      torch.compile(fullgraph=True).
     - ValueError, each naming the shapes of both: q_nope and k_nope that differ in d, q_rope and
       k_rope that differ in r, k_nope and k_rope that differ in K, and a k_nope whose heads are
       neither those of q_nope nor 1.

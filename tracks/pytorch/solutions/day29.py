@@ -451,7 +451,8 @@ def balance_loss(
     Where load and scores are even it is 1, and E / k where all tokens choose the same k experts
     with all of their score.
 
-    - The gradient comes through P alone: f counts. Scores that are all 0 give no nan.
+    - The gradient comes through P alone: f counts. 1e-20 is added to a token's sum_j s_j, as in
+      Router: scores that are all 0 give no nan.
     - No Python loop; it runs under torch.compile(fullgraph=True).
     - mask or indices whose leading axes are not those of scores: a ValueError that names the
       argument and both shapes.
@@ -492,7 +493,7 @@ def update_bias(router: Router, counts: torch.Tensor, rate: float = 0.001) -> No
 
     - The comparison with the mean is exact for whole numbers of tokens below 2**40.
     - The bias is the same tensor afterwards (captured graphs and other processes hold it), float32.
-      Nothing else changes.
+      Nothing else changes, and no gradient is recorded.
     - A router without a bias (softmax) is a ValueError that says so; counts of another shape, one
       that names counts, its shape and (E,).
 

@@ -72,6 +72,26 @@ def same(got, wanted, name, dtype=WIDE):
     close(got, wanted.detach(), dtype=dtype, terms=256, scale=16.0, name=name)
 
 
+def leaves(**inputs):
+    """The same values, of which gradients can be asked."""
+    return {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
+
+
+def same_gradients(got, wanted, of, rng):
+    """Gradients of all results together; ``got`` and ``wanted``: by name, ``of``: by name, too."""
+    for name, x in got.items():
+        assert x.requires_grad, f"no gradient flows back from {name}"
+    probes = [rng.normal(*x.shape, dtype=WIDE) for x in wanted.values()]
+    ours, due = (
+        torch.autograd.grad(
+            [*results.values()], [*of.values()], probes, allow_unused=True, materialize_grads=True
+        )
+        for results in (got, wanted)
+    )
+    for name, one, other in zip(of, ours, due, strict=True):
+        same(one, other, f"gradient of {name}")
+
+
 def layer(rng, device, inputs, outputs, bias=False, dtype=WIDE):
     made = nn.Linear(inputs, outputs, bias).to(device, dtype)
     return random_weights(made, rng)
@@ -206,6 +226,28 @@ def test_compress_kv_in_other_dtypes(dtype, device, rng):
 
 
 @exercise("compress_kv", ban=BAN)
+def test_compress_kv_gradients(device, rng):
+    down, norm = layer(rng, device, 12, 18, True), make_norm(rng, device, 10, eps=0.1)
+    given = leaves(x=rng.normal(2, 5, 12, dtype=WIDE))
+    latent, k_rope = day27.compress_kv(given["x"], down, norm, config())
+    both = given["x"] @ down.weight.mT + down.bias
+    wanted = {"latent": normed(both[..., :10], norm), "k_rope": both[..., 10:]}
+    weights = {"down.weight": down.weight, "down.bias": down.bias, "norm.weight": norm.weight}
+    same_gradients({"latent": latent, "k_rope": k_rope}, wanted, given | weights, rng)
+
+
+@exercise("compress_kv", ban=BAN)
+def test_compress_kv_does_not_change_x(device, rng):
+    """The latent is as wide as x here: there would be room in it."""
+    x = rng.normal(2, 5, 12, dtype=WIDE)
+    given, down, norm = x.clone(), layer(rng, device, 12, 20), make_norm(rng, device, 12)
+    with torch.no_grad():
+        latent, _ = day27.compress_kv(given, down, norm, config(kv_lora_rank=12))
+    assert torch.equal(given, x), "x was changed"
+    same(latent, normed(x @ down.weight[:12].mT, norm), "a latent as wide as x")
+
+
+@exercise("compress_kv", ban=BAN)
 def test_compress_kv_refuses(device, rng):
     down, norm = layer(rng, device, 11, 18), make_norm(rng, device, 10)
     for shape in ((5, 11), (2, 5, 1)):
@@ -235,6 +277,15 @@ def test_expand_kv(leading, device, rng):
         same(k_nope, torch.stack(keys, -3), f"k_nope {what}")
         same(v, torch.stack(values, -3), f"v {what}")
         assert len(calls) <= 1, f"up is called {len(calls)} times"
+
+
+@exercise("expand_kv", ban=BAN)
+def test_expand_kv_gradients(device, rng):
+    up, given = layer(rng, device, 10, 3 * 11), leaves(latents=rng.normal(2, 5, 10, dtype=WIDE))
+    k_nope, v = day27.expand_kv(given["latents"], up, config())
+    heads = torch.stack([given["latents"] @ rows.mT for rows in up.weight.split(11)], -3)
+    wanted = {"k_nope": heads[..., :6], "v": heads[..., 6:]}
+    same_gradients({"k_nope": k_nope, "v": v}, wanted, given | {"up.weight": up.weight}, rng)
 
 
 @exercise("expand_kv", ban=BAN)
@@ -294,6 +345,22 @@ def test_compress_q_in_other_dtypes(dtype, device, rng):
     up = layer(rng, device, 7, 42, dtype=dtype)
     q_nope, q_rope = day27.compress_q(rng.normal(4, 12, dtype=dtype), down, norm, up, config())
     assert q_nope.dtype == q_rope.dtype == dtype, f"x is {dtype}, queries are {q_nope.dtype}"
+
+
+@exercise("compress_q", ban=BAN)
+@pytest.mark.parametrize("rank", [None, 7], ids=["no latent", "a latent of 7"])
+def test_compress_q_gradients(rank, device, rng):
+    up, down, norm = layer(rng, device, rank or 12, 3 * 14), None, None
+    given, weights = leaves(x=rng.normal(2, 5, 12, dtype=WIDE)), {"up.weight": up.weight}
+    y = given["x"]
+    if rank:
+        down, norm = layer(rng, device, 12, rank), make_norm(rng, device, rank, eps=0.1)
+        y = normed(y @ down.weight.mT, norm)
+        weights |= {"down.weight": down.weight, "norm.weight": norm.weight}
+    q_nope, q_rope = day27.compress_q(given["x"], down, norm, up, config(q_lora_rank=rank))
+    heads = torch.stack([y @ rows.mT for rows in up.weight.split(14)], -3)
+    wanted = {"q_nope": heads[..., :6], "q_rope": heads[..., 6:]}
+    same_gradients({"q_nope": q_nope, "q_rope": q_rope}, wanted, given | weights, rng)
 
 
 @exercise("compress_q", ban=BAN)
@@ -404,6 +471,19 @@ def test_rope_in_other_dtypes(dtype, device, rng):
 
 
 @exercise("decoupled_rope")
+@pytest.mark.parametrize("name", ["half-split", "yarn, two mscales"])
+def test_rope_gradients(name, device, rng):
+    sizes, at = CONFIGS[name], torch.tensor([0, 1, 77, 5000, 160_000], device=device)
+    q, k = both(rng, sizes)
+    given = leaves(q_rope=q, k_rope=k)
+    got = day27.decoupled_rope(*given.values(), at, sizes)
+    wide = at.double()
+    wanted = [turned(x, wide.expand(x.shape[:-1]), sizes) for x in given.values()]
+    same_gradients(dict(zip(given, got, strict=True)), dict(zip(given, wanted, strict=True)),
+                   given, rng)  # fmt: skip
+
+
+@exercise("decoupled_rope")
 def test_rope_refuses(device, rng):
     q, k = both(rng, config())
     for shape in ((4,), (3, 5)):
@@ -494,6 +574,28 @@ def test_scores_take_any_strides(kv_heads, device, rng):
         for layout, view in layouts(given[i]):
             got = day27.mla_scores(*given[:i], view, *given[i + 1 :], config())
             same(got, wanted, f"scores with a {layout} {name}")
+
+
+@exercise("mla_scores")
+@pytest.mark.parametrize("kv_heads", [3, 1], ids=["own keys", "one key"])
+def test_scores_gradients(kv_heads, device, rng):
+    sizes = CONFIGS["yarn"]
+    given = leaves(**dict(zip(NAMES, parts(rng, sizes, kv_heads=kv_heads), strict=True)))
+    got = day27.mla_scores(*given.values(), sizes)
+    wanted = scores_by_hand(*given.values(), sizes)
+    same_gradients({"the scores": got}, {"the scores": wanted}, given, rng)
+
+
+@exercise("mla_scores")
+@shapes("queries, keys, kv_heads, heads", (3, 6, 3, 3), (3, 8, 3, 3), (6, 6, 3, 3), (6, 6, 1, 1))
+def test_scores_change_no_input(queries, keys, kv_heads, heads, device, rng):
+    """With as many keys as a vector has features the scores would fit into an input."""
+    inputs = parts(rng, config(), queries, keys, kv_heads, heads=heads)
+    given = [x.clone() for x in inputs]
+    got = day27.mla_scores(*given, config())
+    for name, x, was in zip(NAMES, given, inputs, strict=True):
+        assert torch.equal(x, was), f"{name} {tuple(x.shape)} was changed"
+    same(got, scores_by_hand(*inputs, config()), f"scores of {queries} queries and {keys} keys")
 
 
 @exercise("mla_scores")

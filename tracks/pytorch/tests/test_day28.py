@@ -326,6 +326,37 @@ def test_rows_without_a_key_have_no_gradient(device, rng):
 
 
 @exercise("mla_mix", ban=BAN)
+@pytest.mark.parametrize("kv_heads", [3, 1], ids=["own values", "shared values"])
+def test_mix_gradients(kv_heads, device, rng):
+    scores = rng.normal(2, 3, 4, 5, dtype=WIDE, std=3.0).clone().requires_grad_()
+    v = rng.normal(2, kv_heads, 5, 6, dtype=WIDE).clone().requires_grad_()
+    probe = rng.normal(2, 3, 4, 6, dtype=WIDE)
+    for name, mask in masks(rng, device, 2, 3, 4, 5).items():
+        mixed = day28.mla_mix(scores, v, mask)
+        assert mixed.requires_grad, f"{name}: no gradient flows back from the result"
+        got, due = (
+            torch.autograd.grad(x, [scores, v], probe, allow_unused=True, materialize_grads=True)
+            for x in (mixed, mixed_by_hand(scores, v, mask))
+        )
+        for what, one, other in zip(("scores", "v"), got, due, strict=True):
+            same(one, other, f"gradient of {what}, {name}")
+
+
+@exercise("mla_mix", ban=BAN)
+def test_mix_changes_no_input(device, rng):
+    """As many queries as keys as features: the result would fit into an input."""
+    scores, v = rng.normal(2, 3, 5, 5, dtype=WIDE), rng.normal(2, 3, 5, 5, dtype=WIDE)
+    full = rng.normal(2, 3, 5, 5, dtype=WIDE)
+    for kind, mask in (("no", None), ("a float", full), ("a bool", full > 0)):
+        inputs = {"scores": scores, "v": v} | ({} if mask is None else {"mask": mask})
+        given = {name: x.clone() for name, x in inputs.items()}
+        got = day28.mla_mix(*given.values())
+        for name, x in given.items():
+            assert torch.equal(x, inputs[name]), f"with {kind} mask {name} was changed"
+        same(got, mixed_by_hand(*inputs.values()), f"mixture with {kind} mask")
+
+
+@exercise("mla_mix", ban=BAN)
 def test_mix_copies_no_values(device, rng):
     for kv_heads in (16, 1):
         scores, v = rng.normal(2, 16, 1, 2048), rng.normal(2, kv_heads, 2048, 128)

@@ -707,7 +707,7 @@ def even_loss(scores, indices, mask=None):
         s, picked = s[keep], picked[keep]
         if not len(s):
             continue
-        share = (s / s.sum(-1, keepdim=True)).mean(0)
+        share = (s / (s.sum(-1, keepdim=True) + 1e-20)).mean(0)
         part = [experts / (chosen * len(s)) * int((picked == i).sum()) * share[i]
                 for i in range(experts)]  # fmt: skip
         losses.append(sum(part))
@@ -779,12 +779,17 @@ def test_loss_gradients(padded, device, rng):
 
 
 @exercise("balance_loss")
-def test_loss_of_scores_that_vanish(device):
+def test_loss_of_scores_that_vanish(device, rng):
     scores = torch.zeros(3, 4, device=device, requires_grad=True)
     loss = day29.balance_loss(scores, torch.zeros(3, 2, dtype=torch.int64, device=device))
     grad = torch.autograd.grad(loss, scores)[0]
     assert loss.item() == 0, f"all scores are 0, and the loss is {loss.item()}"
     assert not grad.isnan().any(), "all scores are 0, and their gradient is nan"
+    scores, indices = routed(rng, device, 2, 5)
+    for size in (1e-17, 1e-20):
+        tiny = scores * size
+        close(day29.balance_loss(tiny, indices), even_loss(tiny, indices), terms=64, scale=1.0,
+              name=f"loss of scores around {size:.0e}, 1e-20 added to their sum")  # fmt: skip
 
 
 @exercise("balance_loss")
@@ -853,6 +858,16 @@ def test_default_rate_and_half_precision(device, rng):
         day29.update_bias(router, torch.tensor([4, 4, 0, 0], device=device))
     wanted = torch.tensor([0.997, 0.997, 1.003, 1.003], dtype=WIDE, device=device)
     close(bias, wanted, dtype=torch.float32, terms=4, name="bias after three steps of 0.001")
+
+
+@exercise("update_bias")
+def test_update_records_no_gradient(device):
+    router = day29.Router(gate(SIZES, 4, 2)).to(device)
+    counts = torch.tensor([4.0, 4.0, 0.0, 0.0], device=device, requires_grad=True)
+    day29.update_bias(router, counts)
+    assert not router.e_score_correction_bias.requires_grad, (
+        "counts require a gradient, and now the bias does, too: it keeps their graph"
+    )
 
 
 @exercise("update_bias")

@@ -679,6 +679,9 @@ def test_a_layer_by_itself(device, rng):
     with day30.expert_utilisation(layer) as counts:
         layer(x)
     check_counts(counts, {"": by_router(layer, x)[""]}, "a layer by itself")
+    with day30.expert_utilisation(copy.deepcopy(layer).to("meta")) as counts:
+        found = counts[""].device.type
+    assert found == "meta", f"the gate's weight is on the device 'meta', its counts are on {found}"
     with day30.expert_utilisation(torch.nn.Linear(2, 2)) as counts:
         pass
     assert counts == {}, f"a model without experts has {counts}"
