@@ -18,7 +18,7 @@ from harness.bench.contenders import EAGER, REFERENCE, YOURS
 from harness.bench.machine import slug
 from harness.bench.results import BenchResult, CaseResult, DayBench, Report, load, save
 from harness.bench.table import rate, time_text
-from harness.curriculum import ROOT
+from harness.curriculum import ROOT, find_electives, find_tracks, place_of
 from harness.grading.finder import short_hash
 
 OLD = "† measured on an earlier version of this day's reference."
@@ -35,7 +35,7 @@ def record(path: Path, root: Path = ROOT) -> list[Path]:
     """
     report = load(path)
     for day in report.days:
-        if not (root / "tracks" / day.track).is_dir():
+        if not (root / "tracks" / place_of(day.track)).is_dir():
             raise ValueError(f"{path} holds results of {day.track!r}, which is no track here")
         for bench in day.benches:
             held = [case for case in bench.cases if not case.untrusted]
@@ -48,7 +48,7 @@ def record(path: Path, root: Path = ROOT) -> list[Path]:
     written = []
     for track in dict.fromkeys(day.track for day in report.days if not day.problem):
         mine = replace(report, days=[d for d in report.days if d.track == track and not d.problem])
-        target = root / "tracks" / track / "benches" / "results"
+        target = root / "tracks" / place_of(track) / "benches" / "results"
         target /= f"{slug(report.machine['name'])}.json"
         save(_merged(target, mine), target)
         written += [target, *write_pages(root, track)]
@@ -60,7 +60,7 @@ def write_pages(root: Path, track: str) -> list[Path]:
     reports = recorded(root, track)
     if not reports:
         return []
-    folder = root / "tracks" / track / "benches" / "results"
+    folder = root / "tracks" / place_of(track) / "benches" / "results"
     page, written = folder / ALL, []
     title = f"# {track.capitalize()}: everything that was measured\n\n"
     said = "Written by `python -m harness.bench.record`. How to read it: the track's README.\n\n"
@@ -70,7 +70,7 @@ def write_pages(root: Path, track: str) -> list[Path]:
         for day in report.days:
             for bench in day.benches:
                 written += _plot(bench, day, folder / _plot_name(report, bench, day))
-    readme = root / "tracks" / track / "README.md"
+    readme = root / "tracks" / place_of(track) / "README.md"
     if readme.exists():
         text = readme.read_text(encoding="utf-8")
         readme.write_text(in_readme(text, overview(reports, root)), encoding="utf-8")
@@ -174,7 +174,10 @@ def _heading(report: Report) -> str:
 
 def recorded(root: Path, track: str) -> list[Report]:
     """Every result on record of a track, by machine."""
-    return [load(path) for path in sorted((root / "tracks" / track).glob("benches/results/*.json"))]
+    return [
+        load(path)
+        for path in sorted((root / "tracks" / place_of(track)).glob("benches/results/*.json"))
+    ]
 
 
 def table(reports: Sequence[Report], root: Path = ROOT) -> str:
@@ -290,7 +293,11 @@ if __name__ == "__main__":
         if sys.argv[1:]:
             written = record(Path(sys.argv[1]))
         else:
-            tracks = sorted(folder.parents[1].name for folder in ROOT.glob(f"tracks/*/{FOLDER}"))
+            tracks = [
+                track.name
+                for track in [*find_tracks(), *find_electives()]
+                if (track.folder / FOLDER).is_dir()
+            ]
             written = [file for track in tracks for file in write_pages(ROOT, track)]
         print("\n".join(map(str, written)))
     except ValueError as wrong:
