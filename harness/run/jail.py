@@ -35,7 +35,8 @@ class Rules:
     """Of this user, threads counted; the kernel does not hold root to it."""
     open_files: int = 1024
     gpu: bool = False
-    """Whether CUDA must run: it names its threads, for which it writes below /proc."""
+    """Whether CUDA must run: it names its threads, for which it writes below /proc, and listens
+    at a Unix socket (FOR_A_GPU)."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -190,34 +191,56 @@ REFUSED = {  # name: (x86_64, aarch64)
 }
 """System calls that answer EPERM: networks, other processes' memory, the machine's configuration. A
 socketpair is not among them: pools of processes talk by it."""
-LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+FOR_A_GPU = ("bind", "listen", "accept", "accept4")
+"""What CUDA calls besides while it starts: it listens at a Unix socket for other processes that
+want to share its memory. Nothing else can be reached by one: connect stays refused."""
+LOAD, AND, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM
 X32 = 0x40000000
 """Added to a number it means another table on x86_64, past all that is compared here."""
+NUMBER, ARCHITECTURE, FAMILY, TYPE = 0, 4, 16, 24
+"""Where seccomp_data has them; the last two are a socket's, in the lower half of an argument."""
+AF_UNIX, KIND_OF_TYPE, SOCK_STREAM, SOCK_SEQPACKET = 1, 0xF, 1, 5
 
 
-def seccomp_program(machine: str) -> bytes:
-    """The filter: another architecture's calls end the process, those of REFUSED fail."""
+def seccomp_program(machine: str, gpu: bool = False) -> bytes:
+    """The filter: another architecture's calls end the process, those of REFUSED fail. For a GPU
+    but for FOR_A_GPU, and for Unix sockets that need a connection."""
     column = list(ARCHITECTURES).index(machine)
-    numbers = [pair[column] for pair in REFUSED.values()]
+    refused = {
+        name: pair[column] for name, pair in REFUSED.items() if not (gpu and name in FOR_A_GPU)
+    }
+    ask = [(LOAD, 0, 0, NUMBER)]
+    if gpu:
+        ask += [
+            (JUMP_IF_EQUAL, 0, 7, refused.pop("socket")),
+            (LOAD, 0, 0, FAMILY),
+            (JUMP_IF_EQUAL, 0, 4, AF_UNIX),
+            (LOAD, 0, 0, TYPE),
+            (AND, 0, 0, KIND_OF_TYPE),
+            (JUMP_IF_EQUAL, 2, 0, SOCK_STREAM),
+            (JUMP_IF_EQUAL, 1, 0, SOCK_SEQPACKET),
+            (RETURN, 0, 0, REFUSE),
+        ]
+        ask.append((LOAD, 0, 0, NUMBER))  # a socket that is allowed is not among the refused calls
     lines = [
-        (LOAD, 0, 0, 4),  # seccomp_data.arch
+        (LOAD, 0, 0, ARCHITECTURE),
         (JUMP_IF_EQUAL, 1, 0, ARCHITECTURES[machine]),
         (RETURN, 0, 0, KILL),
-        (LOAD, 0, 0, 0),  # seccomp_data.nr
-        (JUMP_IF_AT_LEAST, len(numbers) + 1, 0, X32),
+        *ask,
+        (JUMP_IF_AT_LEAST, len(refused) + 1, 0, X32),
     ]
-    for left, number in zip(range(len(numbers), 0, -1), numbers, strict=True):
+    for left, number in zip(range(len(refused), 0, -1), refused.values(), strict=True):
         lines.append((JUMP_IF_EQUAL, left, 0, number))
     lines += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 
-def seccomp() -> None:
+def seccomp(rules: Rules) -> None:
     machine = platform.machine()
     if machine not in ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"seccomp: no table of system calls for {machine}")
-    program = seccomp_program(machine)
+    program = seccomp_program(machine, rules.gpu)
     buffer = ctypes.create_string_buffer(program, len(program))
     count = len(program) // 8
     header = struct.pack("HxxxxxxP", count, ctypes.addressof(buffer))
@@ -228,7 +251,7 @@ PARTS = {
     "rlimits": limit_resources,
     "no new privileges": lambda rules: no_new_privileges(),
     "landlock": landlock,
-    "seccomp": lambda rules: seccomp(),
+    "seccomp": seccomp,
 }
 """In this order: the last two need the second."""
 

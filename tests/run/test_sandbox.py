@@ -24,9 +24,12 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux
 READS = (sys.prefix, sys.base_prefix, str(ROOT / "harness"), *SYSTEM)
 
 
-def inside(code: str, tmp_path: Path, parts: tuple[str, ...] | None = None) -> str:
+def inside(
+    code: str, tmp_path: Path, parts: tuple[str, ...] | None = None, gpu: bool = False
+) -> str:
     """What Python prints of ``code`` in the jail: it may write into ``tmp_path``."""
-    rules = Rules(READS, (str(tmp_path), *DEVICES), parts_in_force() if parts is None else parts)
+    parts = parts_in_force() if parts is None else parts
+    rules = Rules(READS, (str(tmp_path), *DEVICES), parts, gpu=gpu)
     done = subprocess.run(
         [sys.executable, "-m", "harness.run.jail", rules.to_json(), sys.executable, "-c", code],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OWN": str(tmp_path)},
@@ -148,31 +151,65 @@ def test_it_stays_in_what_is_started(tmp_path: Path) -> None:
     assert "PermissionError" in inside(code, tmp_path)
 
 
+@LINUX
+@pytest.mark.parametrize(
+    ("code", "may"),
+    [
+        ("s = socket.socket(socket.AF_UNIX); s.bind(''); s.listen()", True),  # what CUDA does
+        ("socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)", True),
+        ("socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)", False),  # sends without a connection
+        ("socket.socket(socket.AF_INET)", False),
+        ("socket.socket(socket.AF_UNIX).connect('/run/any')", False),
+    ],
+)
+def test_with_a_gpu_a_unix_socket_can_listen_and_reach_nothing(
+    code: str, may: bool, tmp_path: Path
+) -> None:
+    need("seccomp")
+    found = inside(f"import socket; {code}; print('done')", tmp_path, gpu=True)
+    assert found == "done" if may else "Operation not permitted" in found, found
+
+
+def answer_of(program: list[tuple[int, ...]], data: dict[int, int]) -> int:
+    """The filter, run by hand on what stands at the offsets of ``seccomp_data``."""
+    at, value = 0, 0
+    while True:
+        code, yes, no, k = program[at]
+        at += 1
+        if code == jail.RETURN:
+            return k
+        if code == jail.LOAD:
+            value = data.get(k, 0)
+        elif code == jail.AND:
+            value &= k
+        else:
+            met = value == k if code == jail.JUMP_IF_EQUAL else value >= k
+            at += yes if met else no
+
+
+@pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("machine", jail.ARCHITECTURES)
-def test_the_filter_refuses_each_call_of_its_table(machine: str) -> None:
-    """The program, run by hand: what it returns for a call of an architecture."""
-    program = list(struct.iter_unpack("=HBBI", seccomp_program(machine)))
+def test_the_filter_refuses_each_call_of_its_table(machine: str, gpu: bool) -> None:
+    program = list(struct.iter_unpack("=HBBI", seccomp_program(machine, gpu)))
     column = list(jail.ARCHITECTURES).index(machine)
-
-    def answer(number: int, architecture: int) -> int:
-        at, value = 0, 0
-        while True:
-            code, yes, no, k = program[at]
-            if code == jail.RETURN:
-                return k
-            if code == jail.LOAD:
-                value = architecture if k == 4 else number
-                at += 1
-            else:
-                met = value == k if code == jail.JUMP_IF_EQUAL else value >= k
-                at += 1 + (yes if met else no)
-
     here = jail.ARCHITECTURES[machine]
-    refused = {pair[column] for pair in REFUSED.values()}
+
+    def answer(number: int, architecture: int = here, family: int = 2, kind: int = 1) -> int:
+        data = {jail.NUMBER: number, jail.ARCHITECTURE: architecture}
+        return answer_of(program, {**data, jail.FAMILY: family, jail.TYPE: kind})
+
+    allowed = jail.FOR_A_GPU if gpu else ()
+    refused = {pair[column] for name, pair in REFUSED.items() if name not in allowed}
     for number in range(500):
-        assert answer(number, here) == (jail.REFUSE if number in refused else jail.ALLOW)
+        assert answer(number) == (jail.REFUSE if number in refused else jail.ALLOW)
     assert answer(0, 0x40000003) == jail.KILL  # 32-bit x86
-    assert answer(jail.X32 + 1, here) == jail.REFUSE
+    assert answer(jail.X32 + 1) == jail.REFUSE
+    socket = REFUSED["socket"][column]
+    for kind in range(8):
+        connected = kind in (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET
+        for flags in (0, 0o2000000, 0o4000):  # SOCK_CLOEXEC, SOCK_NONBLOCK
+            wanted = jail.ALLOW if gpu and connected else jail.REFUSE
+            assert answer(socket, family=1, kind=kind | flags) == wanted, (kind, flags)
 
 
 def test_a_room_has_no_answer(tmp_path: Path) -> None:
