@@ -91,7 +91,7 @@ def attention_backward_reference(
         q: (batch, heads, queries, dim) of any strides; float64, float32, float16 or bfloat16.
             batch, heads and queries may be 0; dim is from 1 to 256.
         k, v: (batch, kv_heads, keys, dim) of any strides and q's dtype. keys may be 0; heads is a
-            multiple of kv_heads.
+            positive multiple of kv_heads, or both are 0.
         do: of q's shape and dtype, any strides.
         causal: whether a query sees only what comes before it, and itself.
         scale: 1 / sqrt(dim) unless given; any number, and 0 counts as given.
@@ -253,8 +253,8 @@ def recompute_p(
 
     Args:
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16.
-        k: (batch, kv_heads, keys, dim) of any strides and q's dtype; heads is a multiple of
-            kv_heads. queries and keys are those of the tile, and may be 0.
+        k: (batch, kv_heads, keys, dim) of any strides and q's dtype; heads is a positive multiple
+            of kv_heads, or both are 0. queries and keys are those of the tile, and may be 0.
         lse: (batch, heads, queries), float32.
         scale: that of the scores.
         causal: whether keys are hidden.
@@ -320,7 +320,8 @@ def tiled_backward(
     Args:
         q: (batch, heads, queries, dim) of any strides; float32, float16 or bfloat16. batch, heads
             and queries may be 0; dim is from 1 to 256.
-        k, v: (batch, kv_heads, keys, dim) of any strides and q's dtype; keys may be 0.
+        k, v: (batch, kv_heads, keys, dim) of any strides and q's dtype; keys may be 0. heads is a
+            positive multiple of kv_heads, or both are 0.
         o, lse: the results of day 32's ``flash_attention_forward`` for q, k, v, causal and scale.
         do: the gradient at o, of its shape and dtype, any strides.
         block: how many queries, and how many keys, a tile has; 1 or more.

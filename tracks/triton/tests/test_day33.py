@@ -113,7 +113,7 @@ def close_all(results, expected, dtype, about=""):
 
 SIZES = [
     *[(1, 1, 1, 1, 1, 1), (2, 2, 2, 4, 4, 3), (1, 2, 1, 5, 9, 8), (2, 4, 2, 9, 5, 4)],
-    *[(1, 3, 1, 6, 2, 2), (0, 2, 1, 3, 4, 8), (2, 2, 1, 0, 4, 8), (1, 2, 1, 4, 0, 8)],
+    *[(1, 5, 1, 6, 2, 2), (0, 2, 1, 3, 4, 8), (2, 2, 1, 0, 4, 8), (1, 2, 1, 4, 0, 8)],
     *[(1, 0, 0, 3, 4, 2), (1, 6, 2, 3, 4, 2)],
 ]
 TYPED = [(size, list(DTYPES.values())[i % 3]) for i, size in enumerate(SIZES)]
@@ -271,7 +271,8 @@ def test_delta_refuses(rng):
     refused(day33.delta, o, rng.normal(1, 2, 4, 8), what="3 rows of o and 4 of do")
     refused(day33.delta, o, rng.normal(1, 2, 3, 1), what="8 columns of o and 1 of do")
     refused(day33.delta, o, o.half(), what="an o in float32 and a do in float16")
-    refused(day33.delta, rng.normal(1, 1, 2, 257), rng.normal(1, 1, 2, 257), what="257 columns")
+    for dim in (0, 257):
+        refused(day33.delta, *(rng.normal(1, 1, 2, dim) for _ in "od"), what=f"{dim} columns")
 
 
 @exercise("delta")
@@ -424,13 +425,15 @@ def test_tiled_keeps_tiles_only(batch, heads, kv_heads, s, dim, block, rng):
 @graded("tiled_backward", ban=ITSELF)
 def test_tiled_refuses(rng):
     q, k, v, do = operands(rng, 2, 4, 2, 5, 6, 8)
-    lse = rng.normal(2, 4, 5)
+    lse, other = rng.normal(2, 4, 5), rng.normal(2, 4, 6, 8)
     for block in (0, -1):
         refused(day33.tiled_backward, q, k, v, q, lse, do, block, what=f"a block of {block}")
     for change, what in (
         ((q, k, rng.normal(2, 2, 5, 8), q, lse, do), "6 keys and 5 values"),
         ((q, *(rng.normal(2, 3, 6, 8),) * 2, q, lse, do), "4 heads that share 3"),
-        ((q, k, v, q, lse, rng.normal(2, 4, 6, 8)), "5 queries and 6 rows of do"),
-        ((q, k, v, rng.normal(2, 4, 6, 8), lse, do), "5 queries and 6 rows of o"),
+        ((q, k, v, q, lse, other), "5 queries and 6 rows of do"),
+        ((q, k, v, other, lse, do), "5 queries and 6 rows of o"),
+        ((q, k, v, other, lse, other), "5 queries and 6 rows of o and of do"),
+        ((q, k, v, q.half(), lse, do.half()), "queries in float32, and o and do in float16"),
     ):
         refused(day33.tiled_backward, *change, 4, what=what)
