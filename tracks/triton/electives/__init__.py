@@ -1,0 +1,1 @@
+"""Triton track: 35 days from the first kernel to Flash Attention."""
