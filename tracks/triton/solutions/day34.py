@@ -695,7 +695,8 @@ def flash_attention_backward(
         dq, dk, dv: new contiguous tensors of the shapes and dtype of q, k, v.
 
     Raises:
-        ValueError: q, o and do are not of one shape and dtype, or what ``_checked`` refuses.
+        ValueError: q, o and do are not of one shape and dtype, or what ``_checked`` refuses; before
+            the first launch.
 
     Example:
         As in day 33's ``tiled_backward``: q = [[[[1]]]], k = [[[[log 3], [0]]]], v = [[[[4],
@@ -703,7 +704,7 @@ def flash_attention_backward(
         3]]]], dk is [[[[-3/4], [3/4]]]] and dv is [[[[3/4], [1/4]]]].
     """
     # TODO: choose the scale, compute delta, call the two functions above.
-    # HINT: Which of the errors does neither delta nor one of the two functions raise?
+    # HINT: Which of the errors would come only when delta has been launched?
     ### BEGIN SOLUTION
     # HINT: _same(q, o, "q and o"); and look at lse before the first launch, with _checked(q, k, v,
     #       do, {"lse": lse}, scale).

@@ -416,6 +416,22 @@ def test_refuses(name, rng):
         refused(f, q, k, v, do, lse, rng.normal(2, 4, 6), False, 0.5, what="6 numbers of delta")
 
 
+@exercise("flash_attention_backward", ban=BAN)
+def test_refuses_before_the_first_launch(rng, monkeypatch):
+    computed, delta = [], day34.delta
+
+    def noted(*args):
+        computed.append(delta(*args))
+        return computed[-1]
+
+    monkeypatch.setattr(day34, "delta", noted)
+    q, k, v, do = operands(rng, 2, 4, 2, 5, 6, 8, F32)
+    lse = rng.normal(2, 4, 5)
+    for one, what in ((lse.half(), "an lse in float16"), (lse[..., :4], "4 numbers of lse")):
+        refused(day34.flash_attention_backward, q, k, v, q, one, do, what=what)
+        assert not computed, f"{what} was refused when delta had been launched already"
+
+
 @each("flash_dkdv", "flash_dq")
 @shapes(
     "batch, heads, kv_heads, queries, keys, dim, dtype, causal",
