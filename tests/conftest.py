@@ -15,7 +15,6 @@ ONE_WORKER = (
     "tests/grading/test_diagnoses.py", "tests/grading/test_explained.py",
     "tests/grading/test_guard_in_days.py", "tests/grading/test_rules.py",
     "tests/mutate/test_house.py", "tests/mutate/test_judging.py", "tests/verify/test_verify.py",
-    "tests/xray/test_reports.py",
 )  # fmt: skip
 """Files whose tests share what takes seconds or minutes to make: one of pytest-xdist's workers runs
 all of each."""
