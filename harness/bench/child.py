@@ -71,7 +71,7 @@ def run_day(request: BenchRequest, say: Callable[[dict[str, Any]], None]) -> Non
         say({"day": asdict(day), "machine": described, "versions": machine.versions()})
 
     if family_of(request.track) == "triton" and not on_gpu:
-        day.problem = no_gpu(request.day)
+        day.problem = no_gpu(request.track, request.day)
         return finish()
     root = Path(request.root)
     try:
@@ -211,10 +211,10 @@ def chosen_device() -> Device:
     return choose_device("cuda") if torch.cuda.is_available() else describe_cpu()
 
 
-def no_gpu(number: int) -> str:
+def no_gpu(track: str, number: int) -> str:
     return (
         "no GPU here, so times are not measured: the interpreter's say nothing about a GPU. "
-        f"What this machine can tell is the compile report: make xray TRACK=triton DAY={number}"
+        f"What this machine can tell is the compile report: make xray TRACK={track} DAY={number}"
     )
 
 

@@ -182,7 +182,8 @@ def test_only_days_with_a_bench_are_run(tree, monkeypatch):
 
 
 def test_a_triton_day_without_a_gpu_points_to_the_compile_report():
-    assert no_gpu(13).endswith("make xray TRACK=triton DAY=13")
+    for track in ("triton", "electives"):
+        assert no_gpu(track, 13).endswith(f"make xray TRACK={track} DAY=13")
 
 
 def test_a_ceiling_is_an_amount_over_a_known_time(clock):

@@ -3,11 +3,10 @@
 Useful FLOPs are counted: two products for every score that is seen.
 """
 
-from typing import Any
-
 import torch
 
 from harness.benching import Case, Problem, bench, goal, sdpa
+from tracks.triton.benches.bench_day32 import oracle, seen
 
 BF16 = torch.bfloat16
 LENGTHS = (2048, 4096, 8192, 16_384)
@@ -18,29 +17,6 @@ CASES = [
     for dim in (64, 128)
     for n in LENGTHS
 ]
-
-
-def seen(n: int, causal: bool) -> int:
-    """Scores of a head that count."""
-    return n * (n + 1) // 2 if causal else n * n
-
-
-def oracle(causal: bool) -> Any:
-    def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """In float64, a head and some queries at a time: all scores would not fit."""
-        o = torch.empty(q.shape, dtype=torch.float64, device=q.device)
-        for b in range(q.shape[0]):
-            for h in range(q.shape[1]):
-                keys, values = k[b, h].double(), v[b, h].double()
-                for first in range(0, q.shape[2], 2048):
-                    queries = q[b, h, first : first + 2048].double()
-                    s = queries @ keys.T * q.shape[3] ** -0.5
-                    if causal:
-                        s += torch.full_like(s, -torch.inf).triu(first + 1)
-                    o[b, h, first : first + 2048] = s.softmax(-1) @ values
-        return o
-
-    return attention
 
 
 @bench(
@@ -62,7 +38,7 @@ def flash_attention_forward(case: Case) -> Problem:
         tolerance={"dtype": BF16, "scale": 2.0**16 * (1 if causal else 2 / n**0.5)},
         # q, k, v read and o, lse written once each
         bytes=4 * b * h * n * d * BF16.itemsize + 4 * b * h * n,
-        flops=4 * b * h * d * seen(n, causal),
+        flops=4 * b * h * d * seen(n, n, causal),
         ours=lambda day: lambda q, k, v: day.flash_attention_forward(q, k, v, causal)[0],
         peers={backend: sdpa(backend, causal=causal) for backend in ("cudnn", "flash")},
         compile=False,  # torch.compile leaves the operator as it is
