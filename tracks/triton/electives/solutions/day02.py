@@ -130,10 +130,9 @@ def row_terms(
 
         delta[i] = sum over d of o[i, d] * do[i, d]        (day 33)
 
-    A product of -lse and 1 needs no subtraction of its own: scores come as scale * s + term, one
-    FMA. Each head has its queries rounded up to whole blocks of ROWS; the terms of what is beyond
-    them are 0. Where lse is -inf, a query that sees no key, its term is -inf,
-    too: so 2^(s + term) is 0 whatever s.
+    So no score needs a subtraction of its own: it comes as scale * s + term, one FMA. Each head has
+    its queries rounded up to whole blocks of ROWS; the terms of what is beyond them are 0. Where
+    lse is -inf, of a query that sees no key, its term is -inf too: so 2^(s + term) is 0 whatever s.
 
     Limits: one launch; no memory but the results'. For sm_90 o and do must be read 128 bits at a
     time where dim is a multiple of 8, without spilled registers.
