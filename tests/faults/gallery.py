@@ -99,11 +99,11 @@ FILES = {
     "the output closed": "import os; os.close(1); os.close(2); print('x'); return x",
     "sys.stdout taken away": "import sys; sys.stdout = sys.stderr = None; print('x'); return x",
     "a line without end into every pipe": (
-        "import os\nfor n in range(3, 20):\n    try:\n"
+        "import os\nfor n in range(3, 256):\n    try:\n"
         "        for _ in range(400): os.write(n, b'x' * 65536)\n    except OSError: pass\nreturn x"
     ),
     "nonsense into every pipe": (
-        "import os\nfor n in range(3, 20):\n    try: os.write(n, b'{\"kind\": 1}\\n' * 9)\n"
+        "import os\nfor n in range(3, 256):\n    try: os.write(n, b'{\"kind\": 1}\\n' * 9)\n"
         "    except OSError: pass\nreturn x"
     ),
     "a disk that it fills": (
