@@ -157,7 +157,21 @@ def test_a_busy_machine_is_nobodys_fault(grade: Grade) -> None:
     assert all("stopped" not in message for message in failures(result))
 
 
-# What is left running ---------------------------------------------------------------------------
+# What is left running, or held -------------------------------------------------------------------
+
+
+def test_what_a_failed_test_held_is_free_before_the_next(grade: Grade) -> None:
+    body = (
+        "    held = globals().setdefault('HELD', [])\n"
+        "    class Worker:\n"
+        "        def __init__(self): held.append(1)\n"
+        "        def __del__(self): held.pop()\n"
+        "    before, worker = len(held), Worker()\n"
+        "    raise ValueError(f'{before} are held')"
+    )
+    messages = failures(grade(body))
+    assert len(messages) > 3
+    assert all("0 are held" in message for message in messages), messages
 
 
 def alive(pid: int) -> bool:
