@@ -21,7 +21,7 @@ from harness.bench.timer import same
 from harness.benching import CEILINGS, Bench, Case, Problem
 from harness.curriculum import Day, family_of
 
-SMALL = 64
+SMALL = 32
 LOOSE = 100.0
 """A peer may be less exact than asked, which the table notes; it may not compute something else."""
 REFUSES = ("No available kernel", "No viable backend")
