@@ -78,8 +78,14 @@ def test_sys_exit_in_a_function(grade: Grade) -> None:
     assert all("sys.exit()" in m or "SystemExit" in m for m in messages), messages
 
 
-def test_an_endless_loop_is_stopped_and_named(grade: Grade) -> None:
-    result = grade("\n    while True: pass", exercise=VICTIM, first_failure=True)
+def test_an_endless_loop_is_stopped_and_named(grade: Grade, tmp_path: Path) -> None:
+    tests = tmp_path / DAY.tests.name
+    rule = f'@exercise("{VICTIM}"'  # with two seconds instead of twenty
+    text = DAY.tests.read_text(encoding="utf-8").replace(rule, f"{rule}, seconds=2")
+    tests.write_text(text, encoding="utf-8")
+    result = grade(
+        "\n    while True: pass", exercise=VICTIM, first_failure=True, test_file=str(tests)
+    )
     (mine,) = result.exercises
     failures = [t.failure for t in mine.tests if t.failure]
     assert [f.reason for f in failures] == ["timeout"]

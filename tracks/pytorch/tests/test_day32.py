@@ -3,12 +3,14 @@ reinforcement that only learns what its reward says."""
 
 import contextlib
 import copy
+import itertools
 import math
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.testing import close, exercise, refused, same_compiled, shapes
 from tracks.pytorch import day32
@@ -206,6 +208,7 @@ HOWS = {
     "top-p": {"top_p": 0.65},
     "top-p up to a third token": {"top_p": 0.75},
     "top-p less than the likeliest": {"top_p": 0.05},
+    "top-p of next to nothing": {"top_p": 1e-60},
     "top-p of everything": {"top_p": 1.0},
     "min-p": {"min_p": 0.45},
     "min-p of nothing": {"min_p": 0.0},
@@ -228,6 +231,36 @@ def test_sample_draws_as_often_as_it_should(how, device):
 @exercise("sample")
 def test_sample_top_k_keeps_equals(device):
     drawn_as([0.1, 0.3, 0.3, 0.3], device, top_k=2)
+
+
+@exercise("sample")
+def test_sample_top_p_stops_where_the_sum_is_p(device):
+    quarters = torch.zeros(500, 4, device=device)
+    for p, least in ((0.25, 1), (0.5, 2), (0.75, 3)):
+        found = len(day32.sample(quarters, top_p=p).unique())
+        assert found == least, (
+            f"each of four tokens has 1/4, so that {least} of them add up to top_p={p}; {found} "
+            f"different ones were drawn"
+        )
+
+
+class Chances(TorchDispatchMode):
+    """Sees what torch.multinomial is given."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.multinomial.default:
+            self.given = args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@exercise("sample")
+def test_sample_top_p_of_1_keeps_everything(device):
+    """In float32, 1 - exp(-40) is 1: the sum reaches 1 before the last token."""
+    logits = torch.tensor([0.0, -40.0, -1.0], device=device)
+    with Chances() as chances:
+        day32.sample(logits, top_p=1.0)
+    left = (chances.given > 0).sum().item()
+    assert left == 3, f"top_p=1 keeps everything, and {left} of 3 tokens can be drawn"
 
 
 @exercise("sample")
@@ -384,8 +417,14 @@ def test_train_equals_torchs_parts(how, device, rng):
     theirs = copy.deepcopy(mine)
     batches = texts(rng, 7 * how["accumulation"])
     wanted = oracle(theirs, batches, 7, **how)
-    found = day32.train(mine, lambda i: batches[i], 7, **how)
+    told = []
+    found = day32.train(mine, lambda i: batches[i], 7, **how,
+                        report=lambda step, loss: told.append(loss))  # fmt: skip
     assert len(found) == 7, f"7 steps gave {len(found)} losses"
+    assert all(isinstance(loss, float) for loss in found), (
+        f"a loss is a float, not a {type(found[0]).__name__}, which would keep its whole graph"
+    )
+    assert told == found, f"the losses {found} were reported as {told}"
     same([torch.tensor(found)], [torch.tensor(wanted)], "losses of the steps", 1e-6)
     same(mine.parameters(), theirs.parameters(), "weights after 7 steps", 1e-6)
 
@@ -486,10 +525,30 @@ def test_train_with_nothing_to_learn(device, rng):
     found = day32.train(model, lambda i: day32.Batch(ids, ~none, none), 2, weight_decay=0.0)
     assert found == [0.0, 0.0], f"nothing to learn: the losses are {found}"
     same(model.parameters(), before.parameters(), "weights after steps without a token")
+    zero, one = copy.deepcopy(before), copy.deepcopy(before)
+    for model, count in ((zero, 0), (one, 1)):
+        day32.train(model, lambda i: ids, 2,
+                    loss=lambda model, ids, n=count: (model(ids).square().sum(), n))  # fmt: skip
+    for a, b in zip(zero.parameters(), one.parameters(), strict=True):
+        assert torch.equal(a, b), "a count of 0 divides by 1, and the step is another one"
 
 
 @exercise("train")
-@pytest.mark.parametrize("steps, every, wanted", [(7, 3, [3, 6, 7]), (6, 3, [3, 6]), (2, 5, [2])])
+def test_train_leaves_a_frozen_part_alone(device, rng):
+    """What requires no gradient has none, and there is nothing to be divided."""
+    torch.manual_seed(rng.seed)
+    model = Toy().to(device)
+    model.table.requires_grad_(False)
+    before = copy.deepcopy(model)
+    batches = texts(rng, 2)
+    day32.train(model, lambda i: batches[i], 2)
+    assert torch.equal(model.table.weight, before.table.weight), "a frozen table was changed"
+    assert not torch.equal(model.out.weight, before.out.weight), "what is not frozen stands still"
+
+
+@exercise("train")
+@pytest.mark.parametrize("steps, every, wanted", [(7, 3, [3, 6, 7]), (6, 3, [3, 6]), (2, 5, [2]),
+                                                  (3, 1, [1, 2, 3])])  # fmt: skip
 def test_train_saves(steps, every, wanted, device, rng, tmp_path):
     torch.manual_seed(rng.seed)
     batches = texts(rng, steps)
@@ -809,6 +868,10 @@ def test_grpo_loss_refuses(rng):
                 names=["(3, 4)", str(tuple(bad.shape))])  # fmt: skip
     flat = {name: x[0] for name, x in good.items()}
     refused(lambda: day32.grpo_loss(**flat), what="logp of the shape (4,)", names=["(4,)"])
+    flat["advantages"] = old[0]
+    refused(lambda: day32.grpo_loss(**flat), what="everything of the shape (4,)", names=["(4,)"])
+    deep = {name: x[None] for name, x in good.items()} | {"advantages": advantages[:1]}
+    refused(lambda: day32.grpo_loss(**deep), what="logp with three axes", names=["(1, 3, 4)"])
 
 
 @exercise("grpo_loss")
@@ -944,6 +1007,9 @@ def test_train_math_reports(device, rng):
     assert all(set(values) == {"loss"} for _, _, values in told[:2]), (
         f"the supervised stage reports {sorted(told[0][2])}"
     )
+    for stage, _, values in told:
+        others = [name for name, value in values.items() if not isinstance(value, float)]
+        assert not others, f"{', '.join(others)} of the stage {stage}: not a float"
     for i, (_, step, values) in enumerate(told[2:]):
         assert set(values) == {"loss", "reward", "length", "kl"}, f"GRPO reports {sorted(values)}"
         for name, wrote in (("reward", rewards), ("length", lengths)):
@@ -958,6 +1024,53 @@ def test_train_math_reports(device, rng):
         f"ratio 1, advantages that add up to 0 in every group, kl 0: the first loss is "
         f"{told[2][2]['loss']:.3f}"
     )
+
+
+@exercise("train_math")
+def test_train_math_reports_k3_and_the_loss(device, rng):
+    """With the ratio 1, advantages add up to 0: what is left of the loss is beta · k3."""
+    torch.manual_seed(rng.seed)
+    model = Toy().to(device, WIDE)
+    writers, wrote, told = [], [], []
+
+    def reward(problem, tokens):
+        if len(wrote) % 32 == 0:
+            writers.append(copy.deepcopy(model))
+        wrote.append(torch.cat([problem.prompt, torch.tensor(tokens)]).to(device))
+        return float(len(tokens) % 2)
+
+    reference = go(model, two_answers(), reward, 0, 3, beta=0.5, explore_lr=0.2, warmup=0,
+                   report=lambda stage, step, values: told.append(dict(values)))  # fmt: skip
+    for i, (writer, values) in enumerate(zip(writers, told, strict=True)):
+        k3 = []
+        for ids in wrote[32 * i : 32 * (i + 1)]:
+            mine, known = (m(ids[None])[0, 1:-1].log_softmax(-1).gather(-1, ids[2:, None])
+                           for m in (writer, reference))  # fmt: skip
+            k3.append((known - mine).exp() - (known - mine) - 1)
+        kl, loss = torch.cat(k3).mean().item(), sum(x.mean().item() for x in k3) / 32 / 2
+        assert abs(values["kl"] - kl) < 1e-5, (
+            f"step {i + 1}: kl is {values['kl']:.6f}, and the mean of k3 over all tokens {kl:.6f}"
+        )
+        assert abs(values["loss"] - loss) < 1e-5, (
+            f"step {i + 1}: the loss is {values['loss']:.6f}; that of grpo_loss is {loss:.6f}"
+        )
+
+
+@exercise("train_math")
+def test_train_math_warms_up_in_both_stages(device, rng):
+    """The first step of Adam moves a weight by the rate of that step: here, a quarter of it."""
+    torch.manual_seed(rng.seed)
+    model = Toy().to(device, WIDE)
+    turns = itertools.cycle([0.0, 1.0])
+    stands = [model.out.bias.detach().clone()]
+    go(model, two_answers(), lambda problem, tokens: next(turns), 5, 5, lr=0.01, explore_lr=0.02,
+       warmup=3, report=lambda *_: stands.append(model.out.bias.detach().clone()))  # fmt: skip
+    for stage, rate, i in (("supervised", 0.01, 0), ("second", 0.02, 5)):
+        share = (stands[i + 1] - stands[i]).abs().max().item() / rate
+        assert abs(share - 0.25) < 0.01, (
+            f"with warmup=3 the first step of the {stage} stage has 1/4 of its rate, and the "
+            f"weights moved by {share:.2f} of it"
+        )
 
 
 @exercise("train_math")
@@ -1024,6 +1137,10 @@ def test_train_math_goes_on_to_the_bit(kill, device, rng, tmp_path):
             found.append(model.state_dict())
         except KeyboardInterrupt:
             assert killed is not None
+            stage, step = killed
+            saved = [path.stem for path in CheckpointManager(Path(tmp_path) / stage).paths()]
+            wanted = [f"step-{(step - 1) // 2 * 2:08}"] if step > 2 else []
+            assert saved[-1:] == wanted, f"every=2, killed at {killed}: there are {saved}"
     assert len(found) == 2, "the run that was to be killed was not: are its steps reported?"
     for name, value in found[0].items():
         assert torch.equal(found[1][name], value), f"killed at {kill}: {name} differs at the end"
