@@ -89,6 +89,9 @@ def test_relative_error_of_any_size(rng):
 def test_relative_error_of_lists_and_whole_numbers():
     close(day07.relative_error([4, 0, -3, 5], [5, 0, 3, -0.0]), np.array([0.2, 0.0, 2.0, 1.0]))
     close(np.asarray(day07.relative_error(3, 4)), np.asarray(0.25))
+    least = np.array([-128], dtype=np.int8)  # whose absolute value no int8 holds
+    for a, b in ((least, [0.0]), ([0.0], least)):
+        close(day07.relative_error(a, b), np.array([1.0]))
 
 
 @exercise("relative_error")
@@ -552,6 +555,7 @@ def test_directions_of_large_and_kinked_x(rng):
 @exercise("random_direction_check")
 def test_directions_pass_the_tolerance_on_and_take_lists(rng):
     def df(x):
+        assert x.dtype == np.float64, f"df was given an array of {x.dtype}, not of float64"
         return [2.002 * x[0], 2.002 * x[1]]
 
     for x in ([1, 2], np.array([1, 2])):
