@@ -132,6 +132,10 @@ class ExerciseResult:
         return [t for t in self.tests if t.outcome in ("failed", "unfinished")]
 
 
+CHANGED = "has changed since it passed"
+"""How the note of an earlier day's file begins that is not the one that passed."""
+
+
 @dataclass(frozen=True)
 class GradedFile:
     """A file that was graded or imported as an earlier day, and whose it is."""

@@ -207,9 +207,11 @@ def update(
 def next_day(verbose: Verbose = False) -> None:
     """Grade the first day that is not finished."""
     from harness.cli import grade
-    from harness.cli.learn import where_next
+    from harness.cli.learn import changes_before, where_next
 
     found = where_next()
+    for sentence in changes_before(found):
+        print(sentence)
     if found is None:
         print("Every day is finished.")
         raise Exit(0)

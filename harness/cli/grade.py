@@ -20,7 +20,7 @@ from harness.curriculum import (
     read_written,
 )
 from harness.curriculum import untouched as untouched_in
-from harness.progress import ProgressError, Store
+from harness.progress import ProgressError, Store, with_changes
 from harness.progress.store import PASSED
 from harness.protocol import LEARNER, DayResult, Request
 from harness.screen.pager import columns, page, say, wrapped
@@ -55,7 +55,7 @@ def grade_day(track: str, number: str, options: Options) -> int:
     except Interrupted as stopped:
         _report([stopped.result], options)
         return 130
-    _remember(result, request)
+    result = _remember(result, request)
     left = _left(day, result) if request.exercise and request.impl == LEARNER else None
     _report([result], options, left)
     return _exit_code([result])
@@ -80,8 +80,7 @@ def grade_mine(track: str, options: Options) -> int:
     results = []
     for day in days:
         request = _request(day, options)
-        results.append(_run(request, quiet=options.as_json))
-        _remember(results[-1], request)
+        results.append(_remember(_run(request, quiet=options.as_json), request))
         if options.verbose and not options.as_json:
             _show([results[-1]], verbose=True)
         elif not options.as_json:
@@ -187,14 +186,18 @@ def _run(request: Request, quiet: bool) -> DayResult:
         return run(request, on_event=waiting.note)
 
 
-def _remember(result: DayResult, request: Request) -> None:
-    """Keep what the learner's own file came to; a tree that cannot be written is only said."""
-    if request.impl != LEARNER or request.exercise or not result.device:
-        return
+def _remember(result: DayResult, request: Request) -> DayResult:
+    """Keep what the learner's own file came to; a tree that cannot be written is only said.
+    → the result, which says what else the history tells"""
+    if request.impl != LEARNER:
+        return result
     try:
-        Store().record(result)
+        if result.device and not request.exercise:
+            Store().record(result)
+        return with_changes(result, Store())
     except ProgressError as error:
         say(str(error), sys.stderr)
+        return result
 
 
 def _report(results: list[DayResult], options: Options, left: list[str] | None = None) -> None:

@@ -15,13 +15,14 @@ from harness.curriculum import (
     Day,
     find_day,
     find_exercise,
+    find_tracks,
     generate_stub,
     read_source,
     read_written,
     reset_exercise,
     untouched,
 )
-from harness.progress import ProgressError, Store, keep, kept_of, put
+from harness.progress import ProgressError, Store, changed_days, keep, kept_of, put
 from harness.progress.archive import FOLDER, Kept
 from harness.progress.store import PASSED, Attempt
 from harness.progress.summary import markdown, next_day, progress_of, screen_text
@@ -173,6 +174,17 @@ def show_progress(as_json: bool) -> int:
 
 def where_next() -> tuple[str, int] | None:
     return next_day(Store())
+
+
+def changes_before(day: tuple[str, int] | None) -> list[str]:
+    """A sentence for each earlier day that is not the file any more that passed."""
+    tracks = [track for track in find_tracks() if day is None or track.name == day[0]]
+    return [
+        f"Day {n} has changed since it passed: make {track.name} DAY={n} grades it."
+        for track in tracks
+        for n in changed_days(track, Store())
+        if day is None or n < day[1]
+    ]
 
 
 def _passed(day: Day, store: Store) -> bool:

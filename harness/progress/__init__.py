@@ -5,6 +5,10 @@ stop grading: ``ProgressError`` says what could not be kept.
 """
 
 from harness.progress.archive import Kept, keep, kept_of, put
+from harness.progress.changed import changed_days, with_changes
 from harness.progress.store import Attempt, ProgressError, Store
 
-__all__ = ["Attempt", "Kept", "ProgressError", "Store", "keep", "kept_of", "put"]
+__all__ = [
+    "Attempt", "Kept", "ProgressError", "Store", "changed_days", "keep", "kept_of", "put",
+    "with_changes",
+]  # fmt: skip

@@ -119,6 +119,11 @@ class Store:
             hints in rows
         ]  # fmt: skip
 
+    def changed(self, track: str, day: int, digest: str) -> bool:
+        """Whether the day has passed, and never as the file that has this hash."""
+        passed = {a.hash for a in self.attempts(track, day) if a.level >= PASSED}
+        return bool(passed) and not any(digest.startswith(one) for one in passed)
+
     def levels(self) -> dict[tuple[str, int], int]:
         """The highest level reached, by (track, day)."""
         with self._open() as db:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.curriculum import ELECTIVES, ROOT, place_of
 from harness.measure.units import bytes_text, counted, seconds_text
-from harness.protocol import LEARNER, DayResult, ExerciseResult, Failure, TestResult
+from harness.protocol import CHANGED, LEARNER, DayResult, ExerciseResult, Failure, TestResult
 from harness.screen.pager import wrapped
 from harness.screen.problems import list_problems
 
@@ -263,7 +263,10 @@ def next_step(result: DayResult, left: list[str] | None = None) -> list[str]:
         if left is not None:
             return [f"Next: {grade} (the whole day)"]
         later = _later(result)
-        return [f"Next: make {result.track} DAY={later}"] if later else []
+        return [f"Next: make lesson TRACK={result.track} DAY={later}"] if later else []
+    changed = [file.note.partition(": ")[2] for file in result.files if CHANGED in file.note]
+    if changed:  # what is wrong there shows here
+        return [f"Next: {changed[0]}, on which this day stands"]
     if all(e.status == "not started" for e in result.exercises):
         file = f"tracks/{place_of(result.track)}/day{result.day:02d}.py"
         return [f"Next: make lesson {day}, then write the answers in {file}"]

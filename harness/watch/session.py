@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.curriculum import ROOT, Day, find_day, find_exercise, find_track
-from harness.progress import ProgressError, Store
+from harness.progress import ProgressError, Store, with_changes
 from harness.progress.summary import next_day
 from harness.protocol import LEARNER, DayResult, Request
 from harness.run import run
@@ -144,7 +144,7 @@ class Session:
     def _count(self) -> None:
         """The seconds of a run that takes long."""
         if self.running is not None and not self.away and sys.stdout.isatty():
-            self.view.doing = self.progress.text()
+            self.view.doing, self.view.old = self.progress.text(), True
             self.view.draw()
 
     def _handle(self, event: Event) -> None:
@@ -217,12 +217,13 @@ class Session:
         if self._stale(result):  # saved while nobody watched yet, or in the run's first instant
             self._grade()
             return
-        self.view.result, self.view.doing, self.view.top = result, "", 0
+        self.view.result, self.view.old, self.view.doing, self.view.top = result, False, "", 0
         self.view.latency = time.monotonic() - self.saved_at if self.saved_at else None
         if self.view.note == NOT_YET:
             self.view.note = self._hint()
         try:
             Store().record(result)
+            self.view.result = with_changes(result, Store())
         except ProgressError as error:
             self.view.note = str(error)
         self.view.draw()
@@ -278,6 +279,8 @@ class Session:
         if result is None:
             return NOT_YET
         open_ = [e.name for e in result.exercises if e.status != "passed"]
+        if not open_ and self.running is not None:
+            return NOT_YET
         if not open_:
             return "Every exercise passes: n goes to the next day."
         exercise, store = find_exercise(self.day, open_[0]), Store()

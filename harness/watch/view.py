@@ -42,6 +42,8 @@ class View:
     def __init__(self, polling: bool) -> None:
         self.polling = polling
         self.result: DayResult | None = None
+        self.old = False
+        """Whether a run that takes long is to replace the result."""
         self.doing = ""
         self.note = ""
         self.latency: float | None = None
@@ -86,16 +88,19 @@ class View:
     def _parts(self, columns: int) -> tuple[list[str], list[str], list[str]]:
         """The lines of the report, of the note, and of the status with the keys."""
 
-        def rendered(draw: Callable[[Console], None]) -> list[str]:
+        def rendered(draw: Callable[[Console], None], style: str = "") -> list[str]:
             out = io.StringIO()
+            terminal = sys.stdout.isatty()
             draw(
                 Console(
-                    file=out, width=columns, highlight=False, force_terminal=sys.stdout.isatty()
+                    file=out, width=columns, highlight=False, force_terminal=terminal, style=style
                 )
             )
             return out.getvalue().splitlines()
 
         def report(console: Console) -> None:
+            if self.result is not None and self.old:
+                console.print("Of the run before this one:")
             if self.result is not None:
                 show(self.result, console)
 
@@ -109,7 +114,8 @@ class View:
             for line in (fitting(self._status(), columns + 1), keys):
                 console.print(line, markup=False, style="dim", overflow="ellipsis", no_wrap=True)
 
-        return rendered(report), rendered(note), rendered(status)
+        was = "dim" if self.old else ""
+        return rendered(report, was), rendered(note), rendered(status)
 
     def _status(self) -> str:
         if self.doing:

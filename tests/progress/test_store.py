@@ -12,11 +12,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.progress import Attempt, ProgressError, Store
+from harness.progress import Attempt, ProgressError, Store, changed_days, with_changes
 from harness.progress.store import _MIGRATIONS
 from harness.progress.summary import PAUSE, Progress, name_of, screen_text, streak, time_spent
 from harness.protocol import DayResult, ExerciseResult, GradedFile
@@ -269,3 +272,40 @@ def test_a_streak_counts_days_in_a_row() -> None:
 
 def test_tracks_are_named_as_people_write_them() -> None:
     assert [name_of(track) for track in ("triton", "pytorch")] == ["Triton", "PyTorch"]
+
+
+def test_an_earlier_day_that_is_not_what_passed_is_said_where_something_is_wrong(
+    store: Store,
+) -> None:
+    store.record(result("passed", "passed"))
+
+    def later(*statuses: str, digest: str, whose: str = "learner") -> list[str]:
+        found = result(*statuses, day=2)
+        found.files = [
+            GradedFile("tracks.triton.day02", "day02.py", "learner", "eeee"),
+            GradedFile("tracks.triton.day01", "day01.py", whose, digest),
+        ]
+        return [file.note for file in with_changes(found, store).files]
+
+    said = "has changed since it passed: make triton DAY=1"
+    assert later("passed", "wrong", digest="ffff0000") == ["", said]
+    assert later("passed", "wrong", digest="abcd1234") == ["", ""]
+    assert later("passed", "passed", digest="ffff0000") == ["", ""]
+    assert later("passed", "wrong", digest="ffff0000", whose="solution") == ["", ""]
+
+
+def test_days_that_are_not_what_passed(store: Store, tmp_path: Path) -> None:
+    files = [tmp_path / f"day0{n}.py" for n in (1, 2)]
+    for file in files:
+        file.write_text("x = 1\n")
+    digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    track: Any = SimpleNamespace(
+        days=[SimpleNamespace(track="triton", number=n, file=files[n - 1]) for n in (1, 2)]
+    )
+    passed = result("passed")
+    passed.files = [replace(passed.files[0], hash=digest[:8])]
+    store.record(passed)
+    assert changed_days(track, store) == []
+    for file in files:  # the second day never passed
+        file.write_text("x = 2\n")
+    assert changed_days(track, store) == [1]

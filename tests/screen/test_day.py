@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.protocol import DayResult, ExerciseResult, Failure, GradedFile, TestResult
+from harness.protocol import CHANGED, DayResult, ExerciseResult, Failure, GradedFile, TestResult
 from harness.screen import day as day_screen
 from harness.screen.day import next_step, show
 from harness.screen.junit import junit_xml
@@ -169,13 +169,21 @@ def test_the_next_step_is_the_wrong_exercise() -> None:
     assert next_step(result()) == ["Next: masked_softmax (make triton DAY=13 EX=masked_softmax)"]
 
 
+def test_an_earlier_day_that_changed_comes_first() -> None:
+    earlier = GradedFile("tracks.triton.day12", "day12.py", "learner", "abcd")
+    changed = replace(earlier, note=f"{CHANGED}: make triton DAY=12")
+    text = screen(result(files=[*result().files, changed]))
+    assert "day12.py  abcd  (yours)\n  has changed since it passed: make triton DAY=12" in text
+    assert "Next: make triton DAY=12, on which this day stands" in text
+
+
 def test_after_one_of_the_exercises_the_next_one_is_next_and_not_the_next_day() -> None:
     one = result(exercises=result().exercises[:1])
     assert one.passed
     left = ["masked_softmax", "softmax_backward"]
     assert next_step(one, left) == ["Next: masked_softmax (make triton DAY=13 EX=masked_softmax)"]
     assert next_step(one, []) == ["Next: make triton DAY=13 (the whole day)"]
-    assert next_step(one) == ["Next: make triton DAY=14"]
+    assert next_step(one) == ["Next: make lesson TRACK=triton DAY=14"]
 
 
 def test_the_next_day_is_the_next_that_exists(tmp_path: Path, monkeypatch: Any) -> None:
@@ -185,7 +193,7 @@ def test_the_next_day_is_the_next_that_exists(tmp_path: Path, monkeypatch: Any) 
     for number in (1, 3, 22, 23):
         (solutions / f"day{number:02d}.py").touch()
     passed = [ExerciseResult("softmax", "passed")]
-    for number, following in ((3, ["Next: make triton DAY=22"]), (23, [])):
+    for number, following in ((3, ["Next: make lesson TRACK=triton DAY=22"]), (23, [])):
         assert next_step(result(day=number, exercises=passed)) == following
 
 

@@ -302,6 +302,17 @@ def test_the_seconds_of_a_long_run_are_counted(learner: Learner) -> None:
     learner.terminal.wait_for("for 3 s")
 
 
+def test_a_report_that_is_not_of_this_run_says_so(learner: Learner) -> None:
+    terminal = learner.terminal
+    learner.save(RIGHT)
+    terminal.wait_for("1 of 1 exercise")
+    learner.save("import time; time.sleep(6); return 3 * x")
+    terminal.wait_for("Of the run before this one:")
+    terminal.press("h")
+    terminal.wait_for("it comes when they have run")
+    terminal.wait_for("hint 2 of 3")
+
+
 @pytest.mark.parametrize("columns", [80, 40, 200])
 def test_the_seconds_of_a_test_with_a_long_name_are_not_cut_off(columns: int) -> None:
     view = View(polling=False)
