@@ -42,7 +42,16 @@ def doctor(as_json: bool) -> int:
             _print(finding.state, f"{mark} {finding.name:<18} ")
             if finding.remedy:
                 _print(finding.remedy, f"{'':<22} → ")
+        print(f"\n{_verdict(findings)}")
     return 3 if any(f.remedy and f.needed for f in findings) else 0
+
+
+def _verdict(findings: list[Finding]) -> str:
+    needed = sum(f.needed for f in findings if f.remedy)
+    others = sum(not f.needed for f in findings if f.remedy)
+    if needed:
+        return f"{needed} to be mended first, marked with !!"
+    return "All that is needed is here." + f" {others} to know of, marked with --" * bool(others)
 
 
 def _print(text: str, head: str) -> None:

@@ -42,6 +42,8 @@ def show_hint(track: str, number: str, exercise: str) -> int:
     taken = _or_say(lambda: store.hints_shown(day.track, day.number, name)) or 0
     text, taken = hint_text(day, chosen, taken, _passed(day, store))
     print(text)
+    if not exercise and (changed := _changed_since_graded(day, store)):
+        say(f"\n{changed}")
     _or_say(lambda: store.note_hint(day.track, day.number, name, taken))
     return 0
 
@@ -190,6 +192,20 @@ def changes_before(day: tuple[str, int] | None) -> list[str]:
 def _passed(day: Day, store: Store) -> bool:
     levels = _or_say(store.levels) or {}
     return levels.get((day.track, day.number), 0) >= PASSED
+
+
+def _changed_since_graded(day: Day, store: Store) -> str:
+    """What to say where the last attempt, which chose the exercise, was with another file."""
+    attempts = _or_say(lambda: store.attempts(day.track, day.number))
+    if not attempts or not day.file.exists():
+        return ""
+    digest = hashlib.sha256(day.file.read_bytes()).hexdigest()
+    if digest.startswith(attempts[-1].hash):
+        return ""
+    return (
+        f"{day.file.name} has changed since it was graded: make {day.track} DAY={day.number} sees "
+        "whether this is still what lacks, and EX= asks for another exercise's hint."
+    )
 
 
 def _first_open(day: Day, store: Store) -> str:

@@ -47,7 +47,8 @@ def show_lesson(track: str, number: str, open_it: bool = False) -> int:
     console = Console(width=columns(needed, needed) if known else needed, theme=plain)
     with console.capture() as text:
         console.print(Markdown(_unbroken(lesson), code_theme="ansi_dark"))
-    page(text.get().replace(_BLANK, " "))
+    # rich fills its lines up with blanks
+    page(re.sub(r" +$", "", text.get().replace(_BLANK, " "), flags=re.MULTILINE))
     return 0
 
 

@@ -173,6 +173,11 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "it `{name} = tl.constexpr(...)`.",
     ),
     (
+        r"breakpoint is not defined",
+        "The compiler knows no `breakpoint()`: take it out. Only the interpreter stops there, with "
+        "DEBUG=1.",
+    ),
+    (
         r"(?P<name>\w+) is not defined",
         "`{name}` has no value here. It is misspelt, or it is first assigned inside an `if` or a "
         "loop, which does not define it for what follows: give it a value before.",
@@ -263,6 +268,11 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
         r"object has no attribute .?append",
         "A kernel has no lists: use a block, or `tl.static_range` over a tuple.",
+    ),
+    (
+        r"'constexpr' object has no attribute 'handle'",
+        "A value that is known before the kernel runs (a constexpr, or what `is not None` gives) "
+        "stands where a computed one is needed: a `while` takes a condition that is computed.",
     ),
     (
         r"has no attribute '(?P<name>\w+)'",

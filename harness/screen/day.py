@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,9 @@ _PRINTED = 10
 _SAID = 16
 """How many lines of a message are shown."""
 _NUMBERS = re.compile(r"\[((?:[-+]?[\d.]+(?:e[-+]?\d+)?j?|nan|-?inf|True|False|[\s,])*)\]")
+_MARKS_BELOW = re.compile(r"\s*[\^~]+\s*")
+_NO_FLAG = "Use -v to get more diff"
+"""pytest's, of a flag that make has not."""
 _FEW = 8
 """So many numbers in a row are all shown."""
 
@@ -153,11 +157,15 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
 
 
 def _traceback(detail: str, console: Console, indent: str) -> None:
-    """With the files as they are named elsewhere; its long lines keep the indent."""
-    _paragraph(
-        re.sub(r'(?<=File ")[^"\n]+', lambda match: _short(match[0]), detail), console, indent,
-        style="dim",
-    )  # fmt: skip
+    """With the files as they are named elsewhere. Its long lines keep the indent, and lose the
+    marks below them, which a line that is broken in two has in the wrong place."""
+    room, lines = console.width - len(indent), []
+    for above, line in pairwise(["", *detail.splitlines()]):
+        misplaced = len(above) > room and _MARKS_BELOW.fullmatch(line)
+        if not (misplaced or line.endswith(_NO_FLAG)):
+            lines.append(line)
+    text = re.sub(r'(?<=File ")[^"\n]+', lambda match: _short(match[0]), "\n".join(lines))
+    _paragraph(text, console, indent, style="dim")
     console.print()
 
 

@@ -32,25 +32,46 @@ def list_problems(result: DayResult, console: Console) -> None:
 
 def problem_lines(result: DayResult) -> list[str]:
     """What is wrong, the first thing of each line: an answer that is wrong fails many tests."""
-    found = [*result.problems]
+    found = [("", failure) for failure in result.problems]
     for exercise in result.exercises:
         if exercise.status == "wrong":
-            found += [test.failure for test in exercise.failed if test.failure]
+            found += [(exercise.name, test.failure) for test in exercise.failed if test.failure]
     first: dict[tuple[str, int], str] = {}
-    for failure in found:
+    for name, failure in found:
         sentence = first_sentence(failure.message)
         # what was not tried after a test that did not end says nothing new
         if failure.file and failure.line and not sentence.startswith("was not tried"):
-            told = f"{sentence} {first_sentence(failure.says)}".rstrip()
+            told = _told(name, sentence, failure)
             first.setdefault((failure.file, failure.line), f"{_place(failure)}: {told}")
     return [first[place] for place in sorted(first)]
 
 
+def _told(name: str, sentence: str, failure: Failure) -> str:
+    """The sentence, of which exercise where it does not say, and what is to be said with it: of
+    values that are wrong the first, and what a known mistake is."""
+    if name and name not in sentence:
+        sentence = f"{name}: {sentence}"
+    if sentence.endswith(_WRONG):
+        lines = [line.strip() for line in failure.message.strip().splitlines()[1:]]
+        sentence = " ".join([sentence, *lines[:1]])
+    if failure.says:
+        end = "" if sentence.endswith((".", "?", "!", "…")) else "."
+        sentence = f"{sentence}{end} {first_sentence(failure.says)}"
+    return sentence
+
+
+_WRONG = (" is wrong.", " is wrong everywhere.", " is wrong in places.")
+
+
 def first_sentence(message: str) -> str:
-    """The message's first sentence: a line of it ends one, too."""
+    """The message's first sentence: a line of it ends one, too. Of an array that goes on in the
+    next line nothing is shown."""
     line = next((line.strip() for line in message.splitlines() if line.strip()), "")
     match = _SENTENCE.match(line)
-    return match.group() if match else line
+    sentence = match.group() if match else line
+    if sentence.count("[") > sentence.count("]"):
+        sentence = f"{sentence[: sentence.index('[')]}[…"
+    return sentence
 
 
 def _place(failure: Failure) -> str:

@@ -29,19 +29,25 @@ def test_all_of_it_as_json(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "mark", "code"),
+    ("found", "mark", "code", "verdict"),
     [
-        (Finding("a", "fine"), "ok ", 0),
-        (Finding("a", "odd", "do this", needed=False), "-- ", 0),
-        (Finding("a", "bad", "do this"), "!! ", 3),
+        (Finding("a", "fine"), "ok ", 0, "All that is needed is here."),
+        (
+            *(Finding("a", "odd", "do this", needed=False), "-- ", 0),
+            "All that is needed is here. 1 to know of, marked with --",
+        ),
+        (Finding("a", "bad", "do this"), "!! ", 3, "1 to be mended first, marked with !!"),
     ],
 )
-def test_marks_and_exit_codes(monkeypatch, capsys, found: Finding, mark: str, code: int) -> None:
+def test_marks_exit_codes_and_a_verdict(
+    monkeypatch, capsys, found: Finding, mark: str, code: int, verdict: str
+) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: [found])
     assert doctor.doctor(as_json=False) == code
     out = capsys.readouterr().out
     assert out.startswith(mark)
     assert ("→ do this" in out) == bool(found.remedy)
+    assert out.splitlines()[-1] == verdict
 
 
 def test_a_terminal_breaks_no_word_and_no_command(monkeypatch, capsys) -> None:
@@ -51,10 +57,10 @@ def test_a_terminal_breaks_no_word_and_no_command(monkeypatch, capsys) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: findings)
     monkeypatch.setenv("COLUMNS", "80")
     doctor.doctor(as_json=False)
-    assert len(capsys.readouterr().out.splitlines()) == 4, "a log has whole lines"
+    assert len(capsys.readouterr().out.splitlines()) == 4 + 2, "a log has whole lines"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     doctor.doctor(as_json=False)
-    *lines, last = capsys.readouterr().out.splitlines()
+    *lines, last, _, _ = capsys.readouterr().out.splitlines()
     assert last.endswith(command) and max(map(len, lines)) <= 80
     assert " ".join(" ".join(lines).split()).startswith(f"!! git {said.strip()} → clone")
 

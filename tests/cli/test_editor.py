@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from harness.screen.problems import first_sentence
+from harness.protocol import DayResult, ExerciseResult, Failure, TestResult
+from harness.screen.problems import first_sentence, problem_lines
 from tests.support.terminal import Terminal
 from tests.support.toy import Toy
 
@@ -194,7 +195,10 @@ def test_every_kind_of_failure_is_a_problem_at_its_line(toy: Toy, kind: str) -> 
         toy.write("tests/test_day01.py", short)
     file = answer(toy, text)
     done = run(toy, "Grade this day")
-    found = matched(TASKS["Grade this day"], done.stdout)
+    found = {
+        (where, number, message.removeprefix("double: "))
+        for where, number, message in matched(TASKS["Grade this day"], done.stdout)
+    }
     assert (DAY, line_of(file, line)) in {place[:2] for place in found}, done.stdout
     assert any(message.startswith(words) for *_, message in found), found
     report = json.loads(run_json(toy))
@@ -219,6 +223,8 @@ def run_json(toy: Toy) -> str:
         ("off by 0.5 in `a.b`, e.g. at 3", "off by 0.5 in `a.b`, e.g. at 3"),
         ("3 of 5 are wrong\n  worst: [2] got 1", "3 of 5 are wrong"),
         ("is it `f(x).`? Look again.", "is it `f(x).`?"),
+        ("it led to [[-1.5e+11 -1.6e+08]\n [2.0 3.0]]", "it led to […"),
+        ("the shape is [2, 3], not [3]", "the shape is [2, 3], not [3]"),
         ("\n\nfirst\nsecond", "first"),
         ("", ""),
     ],
@@ -227,13 +233,31 @@ def test_a_problem_is_one_sentence(message: str, sentence: str) -> None:
     assert first_sentence(message) == sentence
 
 
+def told(message: str, says: str = "") -> list[str]:
+    failure = Failure("wrong", message, str(ROOT / DAY), 7, says=says)
+    test = TestResult("test_values", "double", "failed", failure=failure)
+    exercises = [ExerciseResult("double", "wrong", [test])]
+    return problem_lines(DayResult("autodiff", 1, "", "learner", 0, exercises))
+
+
+def test_a_problem_names_its_exercise_its_value_and_its_cause() -> None:
+    place = f"{DAY}:7: double:"
+    assert told("result is wrong.\n  value: [0] got 1, expected 2\n  and more") == [
+        f"{place} result is wrong. value: [0] got 1, expected 2"
+    ]
+    assert told("the slope is 2, not 3", "It goes up. And more.") == [
+        f"{place} the slope is 2, not 3. It goes up."
+    ]
+    assert told("`double` is not written yet.") == [f"{DAY}:7: `double` is not written yet."]
+
+
 def test_a_long_sentence_stays_on_one_line(toy: Toy) -> None:
     """The report below it is wrapped to the window; an editor reads lines."""
     words = "word " * 60 + "end."
     answer(toy, f"raise ValueError({words!r})")
     task = TASKS["Grade this day"]
     done = toy.run(*filled(task["args"], toy.folder), PROBLEMS="1", COLUMNS="40")
-    assert {m for *_, m in matched(task, done.stdout)} == {f"ValueError: {words}"}
+    assert {m for *_, m in matched(task, done.stdout)} == {f"double: ValueError: {words}"}
 
 
 @pytest.mark.parametrize(
@@ -294,7 +318,7 @@ def test_watch_says_when_a_verdict_begins_and_ends(toy: Toy, rows: int) -> None:
     place = (DAY, line_of(file, "y = x.reshape(7)"))
     found = matched(task, shown)
     assert {p[:2] for p in found} == {place}, shown
-    assert all(message.startswith("ValueError: cannot reshape") for *_, message in found)
+    assert all(message.startswith("double: ValueError: cannot reshape") for *_, message in found)
 
 
 def test_conflicts_of_an_update_are_problems(tmp_path: Path) -> None:

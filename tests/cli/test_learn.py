@@ -48,6 +48,17 @@ def test_hints_come_one_at_a_time_and_are_remembered(toy: Toy) -> None:
     assert "hint 2 of 3" in harness(toy, "hint", "autodiff", "2")
 
 
+def test_a_hint_says_that_the_file_is_not_the_one_that_was_graded(toy: Toy) -> None:
+    toy.run("-m", "harness", "autodiff", "1")
+    file = toy.track / "day01.py"
+    file.write_text(file.read_text().replace(STUB, "return 3 * x"))
+    toy.run("-m", "harness", "autodiff", "1")
+    assert "has changed" not in harness(toy, "hint", "autodiff", "1")
+    file.write_text(file.read_text().replace("3 * x", "2 * x"))
+    assert "day01.py has changed since it was graded" in harness(toy, "hint", "autodiff", "1")
+    assert "has changed" not in harness(toy, "hint", "autodiff", "1", "--ex", "double")
+
+
 def test_the_last_hint_ends_in_a_command_that_works(toy: Toy) -> None:
     def command() -> list[str]:
         said = harness(toy, "hint", "autodiff", "1").splitlines()[-1]

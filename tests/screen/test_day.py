@@ -115,6 +115,11 @@ def test_a_traceback_keeps_its_indent_and_names_files_as_elsewhere() -> None:
     text = screen(shown, verbose=True)
     assert f'          File "tracks/day13.py", line 338, in\n          {name}\n' in text
     assert "            y = max(x, 1)\n                ^^^^^^^^^\n" in text
+    long = f'  File "{file}", line 3, in f\n    y = {"x + " * 20}1\n        {"^" * 80}\n'
+    told = "E   Use -v to get more diff\n"
+    test.failure = replace(test.failure, detail=long + told)
+    text = screen(shown, verbose=True)
+    assert "x + x" in text and "^" not in text and "-v" not in text
 
 
 def test_all_failures_and_their_tracebacks_where_asked_for() -> None:

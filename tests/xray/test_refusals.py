@@ -127,3 +127,11 @@ def test_the_compiler_s_quotes_stay_in_pairs():
     said = sentence("NameError('x is not defined')")
     assert "(The compiler: x is not defined)" in said
     assert said.startswith("`x` has no value here. ") and said.count("not defined") == 1
+
+
+def test_a_debugger_and_a_condition_that_is_known_before_are_named() -> None:
+    assert sentence("NameError('breakpoint is not defined')").startswith(
+        "The compiler knows no `breakpoint()`: take it out."
+    )
+    said = sentence("AttributeError(\"'constexpr' object has no attribute 'handle'\")")
+    assert "a `while` takes a condition that is computed" in said and "no `handle`" not in said
