@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from harness.kernels.xray import KernelReport
 from harness.measure.units import bytes_text
+from harness.screen.pager import wrapped
 
 HEADS = ("kernel", "chip", "load/store", "regs", "spills", "shared", "tensor")
 RAGGED = "*"
+WIDTH = 80
 LEGEND = """\
 load/store: the widest of each in bits a thread, of 128; TMA copies whole tiles
 regs: registers a thread, of 255; spills: bytes a thread in slow memory; -: none
@@ -35,10 +37,15 @@ def summary(reports: Sequence[KernelReport]) -> str:
         lines.append(f"{RAGGED} not coalesced: neighbouring threads touch addresses that are apart")
     if any(row[2] == "-/-" for row in rows):
         lines.append(NOTHING)
+    refused: dict[tuple[str, str], list[str]] = {}
     for report in reports:
         if report.refused is not None:
-            lines += [f"{report.kernel} on {report.chip} is REFUSED:"]
-            lines += [f"  {line}" for line in report.refused.text().splitlines()]
+            refused.setdefault((report.kernel, report.refused.text()), []).append(report.chip)
+    for (kernel, why), chips in refused.items():
+        lines.append(f"{kernel} on {' and '.join(chips)} is REFUSED:")
+        for line in why.splitlines():
+            indent = "  " + line[: len(line) - len(line.lstrip())]
+            lines += wrapped(line.strip(), WIDTH, indent, indent)
     return "\n".join(lines)
 
 

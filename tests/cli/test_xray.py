@@ -60,6 +60,15 @@ def test_a_kernel_that_stores_nothing_is_told_so() -> None:
     assert "tl.store" not in summary([report(), report(loads={}), report(loads={}, tma=True)])
 
 
+def test_a_refusal_is_told_once_for_all_chips_and_breaks_no_word() -> None:
+    no = Refusal("day13.py", 41, "x = y", "no such thing", "a long explanation goes on " * 6)
+    text = summary([report(chip=chip, refused=no) for chip in ("sm_80", "sm_90")])
+    assert text.count("REFUSED") == 1 and "on sm_80 and sm_90 is REFUSED:\n  line 41: x = y" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(line == line.rstrip() for line in text.splitlines())
+    assert set(text.split()) >= {"explanation", "goes"} and "explanati\n" not in text
+
+
 def test_the_largest_launch_of_a_kernel_is_shown_and_not_the_first() -> None:
     launches = [launch(1), launch(7, line=2), launch(4096), launch(100)]
     assert _largest(launches) == [1, 2]
@@ -93,7 +102,7 @@ def test_a_row_a_kernel_is_shown_before_the_other_launches_are_compiled(
     assert "128/16" in batches[1][1], "the rows stand there while the others are compiled"
     after = capsys.readouterr().out
     assert "4 kinds of launches were compiled." in after
-    assert ("k on sm_90 is REFUSED" in after) is refuse
+    assert ("k on sm_80 and sm_90 is REFUSED" in after) is refuse
     assert ("With other arguments:" in after) is refuse
 
 
