@@ -43,6 +43,37 @@ def test_the_reference_is_graded_when_asked_for(toy: Toy) -> None:
     assert "4 passed" in outcome(toy, "tracks", IMPL="solution")
 
 
+KERNEL = """
+import torch, triton
+import triton.language as tl
+from harness.kernels import interpreter
+
+interpreter.install()
+
+
+@triton.jit
+def copy_kernel(x_ptr, BLOCK: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, BLOCK))
+
+
+def test_copy():
+    copy_kernel[(1,)](torch.zeros(3), BLOCK=4)
+"""
+
+
+def test_a_kernels_error_is_shown_at_its_line_without_our_frames(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    (tmp_path / "test_copy.py").write_text(KERNEL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", *TESTS, "test_copy.py"]
+    shown = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True
+    ).stdout
+    assert "reads past the end of `x_ptr`" in shown, shown
+    assert "test_copy.py:11: KernelError" in shown, shown
+    assert "interpreter/" not in shown and "jit.py" not in shown, shown
+
+
 def test_over_two_workers(toy: Toy) -> None:
     assert "2 failed, 2 passed" in outcome(toy, "tracks", "-n", "2")
     assert "4 passed" in outcome(toy, "tracks", "-n", "2", IMPL="solution")

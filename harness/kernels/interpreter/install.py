@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 _installed: bool | None = None
@@ -61,3 +62,11 @@ def install(checked: bool = True) -> None:
     upstream.InterpretedFunction.run = run
     upstream.InterpretedFunction.__call__ = call
     selftest.after()
+    _hide_frames(launch.KernelError)
+
+
+def _hide_frames(told: type[Exception]) -> None:
+    """Of an error that names the kernel's line pytest shows no frame of triton's or of ours."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("triton.", "harness.kernels.interpreter.")):
+            module.__dict__["__tracebackhide__"] = lambda info: isinstance(info.value, told)
