@@ -20,7 +20,7 @@ endif
 help: ## this list
 	@$(or $(PYTHON),python3) -m harness.screen.help $(firstword $(MAKEFILE_LIST))
 
-triton pytorch autodiff electives: $(READY) ## DAY=7 [EX= V=1 DEBUG=1 IMPL= PRIOR= SEED= DEVICE=]: grade a day; without DAY, the track's days
+triton pytorch autodiff electives: $(READY) ## DAY=7 [EX= V=1 DEBUG=1 IMPL= PRIOR= SEED= DEVICE=]: grade a day; without DAY, the track's days; electives come after Triton 35
 	@$(HARNESS) $@
 
 mine: $(READY) ## [TRACK= V=1]: grade every day that you have started

@@ -21,7 +21,8 @@ def text(makefile: str, width: int) -> str:
         if match is None:
             continue
         names, options, does = match.groups()
-        heads = [f"make {name}" for name in names.split()]
+        heads = [f"make {name}," for name in names.split()]  # one text for all of them
+        heads[-1] = heads[-1][:-1]
         said = textwrap.wrap(does, width - INDENT, break_on_hyphens=False)
         if options:
             said += textwrap.wrap(
