@@ -480,7 +480,8 @@ def generate(
         temperature: 0 takes the likeliest token; otherwise one is drawn from softmax(logits /
             temperature), with ``generator``, or torch's own
 
-    Yields tensors (batch,) of int64, one a step, on the model's device.
+    Yields tensors (batch,) of int64, one a step, on the model's device, where all that is made on
+    the way lies as well.
 
     - Every text gets what it would get alone: prompts are filled up on the left, with any token
       that there is, and the filling is hidden.

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import re
 from functools import cache
 
 import pytest
@@ -171,6 +172,15 @@ def test_padding_changes_nothing(config, absorbed, device, rng):
 
 
 @exercise("DeepSeekModel")
+def test_one_layer(device, rng):
+    model = make(dataclasses.replace(V3, num_hidden_layers=1), rng, device)
+    ids, mask = rng.integers(0, 24, 2, 6), left([6, 4], device)
+    with torch.no_grad():
+        whole = model(ids, mask)
+        same(in_parts(model, ids, mask)[mask], whole[mask], "one layer, a mask and a cache: logits")
+
+
+@exercise("DeepSeekModel")
 def test_positions(device, rng):
     """Only distances count: with the same ones the logits are the same, with others they differ."""
     model, ids = make(V3, rng, device), rng.integers(0, 24, 2, 5)
@@ -243,6 +253,8 @@ def test_caches(dtype, device):
     assert total == due, f"{total} bytes, and the latents and rope keys are {due}"
     where = {(c.latents.dtype, c.latents.device) for c in caches}
     assert where == {(dtype, model.lm_head.weight.device)}, f"caches are {where}"
+    where = {c.latents.device.type for c in model.to("meta").new_caches(1, 1)}
+    assert where == {"meta"}, f"the model is on meta, and its caches are on {where}"
 
 
 @exercise("DeepSeekModel")
@@ -621,6 +633,27 @@ def test_dtypes_of_a_folder(rng, tmp_path):
 
 
 @exercise("DeepSeekModel")
+def test_device_of_a_folder(device, rng, tmp_path):
+    make(LITE, rng, "cpu", torch.float32).save_pretrained(tmp_path)
+    for asked, due in ((None, "cpu"), (device, device.type), ("meta", "meta")):
+        got = day31.DeepSeekModel.from_pretrained(tmp_path, device=asked)
+        where = {x.device.type for x in got.state_dict().values()}
+        assert where == {due}, f"device={asked}: the model is on {where}"
+
+
+@exercise("DeepSeekModel")
+def test_folders_that_say_nothing_of_layers_ahead(rng, tmp_path):
+    """The published config.json of V2 has no num_nextn_predict_layers."""
+    model = make(V2, rng, "cpu", torch.float32)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    values.pop("num_nextn_predict_layers", None)
+    path.write_text(json.dumps(values))
+    same_state(day31.DeepSeekModel.from_pretrained(tmp_path), model, "no layers ahead are named")
+
+
+@exercise("DeepSeekModel")
 def test_layers_that_predict_ahead_are_left_aside(rng, tmp_path):
     model = make(V3, rng, "cpu", torch.float32)
     model.save_pretrained(tmp_path)
@@ -706,8 +739,9 @@ def test_generate_equals_uncached(lengths, config, device, rng):
 def test_each_position_once(device, rng):
     """The prompts expanded, each new token absorbed, lm_head for one position a step."""
     model, prompts = make(V3, rng, device), texts(rng, 3, 5)
-    read, scored, expanded, made = [], [], [], []
+    read, scored, expanded, made, dtypes = [], [], [], [], set()
     model.model.embed_tokens.register_forward_hook(lambda _, i, __: read.append(i[0].shape[1]))
+    model.model.embed_tokens.register_forward_hook(lambda _, i, __: dtypes.add(i[0].dtype))
     model.lm_head.register_forward_hook(lambda _, i, __: scored.append(i[0].shape[1]))
     for block in model.model.layers:
         block.self_attn.kv_b_proj.register_forward_hook(
@@ -729,6 +763,43 @@ def test_each_position_once(device, rng):
     assert scored == [1, 1, 1, 1], f"lm_head worked on {scored} positions of a text"
     assert expanded == [5, 5, 5], f"kv_b_proj made keys and values of {expanded} latents"
     assert made == [(2, 8)], f"caches were made for {made}: 2 texts of 8 positions are needed"
+    assert dtypes == {torch.int64}, f"the model takes ids in int64, and was given {dtypes}"
+
+
+@exercise("generate")
+def test_one_token_in_the_vocabulary(device, rng):
+    """Prompts are filled up with a token that there is: here that can only be 0."""
+    model = make(dataclasses.replace(LITE, vocab_size=1), rng, device)
+
+    def check(_, inputs):
+        assert not inputs[0].any(), f"the only token is 0; the model is given {inputs[0].tolist()}"
+
+    model.model.embed_tokens.register_forward_pre_hook(check)
+    prompts = [torch.zeros(n, dtype=torch.int64, device=device) for n in (3, 1)]
+    for temperature in (0.0, 1.0):
+        got = [x.tolist() for x in day31.generate(model, prompts, 2, temperature=temperature)]
+        assert got == [[0, 0], [0, 0]], f"the only token is 0, temperature={temperature} gave {got}"
+
+
+@exercise("generate")
+def test_generate_works_where_the_model_is(device, rng):
+    model, prompts, got = make(LITE, rng, device), texts(rng, 3, 2), []
+
+    def check(_, inputs):
+        where = inputs[0].device.type
+        assert where == device.type, f"the model is on {device.type}, and is given ids on {where}"
+
+    model.model.embed_tokens.register_forward_pre_hook(check)
+    try:
+        with torch.device("meta"):  # where tensors land that are made without device=
+            got = list(day31.generate(model, prompts, 3, stop=24))
+    except RuntimeError as error:
+        if re.search("expected.* device", str(error), re.IGNORECASE):
+            pytest.fail(f"a tensor that is made without device= meets those of the model: {error}")
+        if "meta tensor" not in str(error):  # made by default, and then moved or read: not mixed
+            raise
+    where = {x.device.type for x in got}
+    assert where <= {device.type}, f"the model is on {device.type}, and tokens came on {where}"
 
 
 @exercise("generate")
@@ -786,6 +857,22 @@ def test_draws(dtype, device, rng):
 
 
 @exercise("generate")
+def test_draws_in_half_precision(rng):
+    """The largest number in float16 is 65504, and logits / temperature may be beyond it."""
+    model, seen = make(LITE, rng, "cpu", torch.float16), []  # a nan would end a GPU's context
+    prompts = [prompt.cpu() for prompt in texts(rng, 3, 2)]
+    model.lm_head.register_forward_hook(lambda _, __, out: seen.append(out[:, -1].float()))
+    try:
+        (token,) = day31.generate(model, prompts, 1, temperature=1e-5)
+    except RuntimeError as error:
+        if "probability" not in str(error):
+            raise
+        pytest.fail(f"float16 logits / 1e-5 are too large unless they are float32 first: {error}")
+    lost = seen[0].amax(-1) - seen[0].gather(1, token[:, None])[:, 0]
+    assert (lost < 1e-3).all(), f"at temperature 1e-5 tokens came {lost.tolist()} below the best"
+
+
+@exercise("generate")
 def test_draws_with_the_generator(device, rng):
     model, prompts = make(V3, rng, device), texts(rng, 3, 2)
     runs = []
@@ -805,6 +892,8 @@ def test_generate_refuses(device, rng):
             what="prompts of 2 and 6 tokens, 6 new ones, 10 positions")  # fmt: skip
     refused(lambda: list(day31.generate(model, texts(rng, 2, 0), 3)), names=(1,),
             what="the second prompt is empty")  # fmt: skip
+    refused(lambda: list(day31.generate(model, texts(rng, 0, 2), 3)), names=(0,),
+            what="the first prompt is empty")  # fmt: skip
 
 
 # model_size ----------------------------------------------------------------------------------
