@@ -103,18 +103,26 @@ def _scales(bench: BenchResult) -> bool:
 
 
 def overview(reports: Sequence[Report], root: Path = ROOT) -> str:
-    """A Markdown table a machine with a row a bench: its worst and its best case, and its goals."""
+    """A Markdown table a machine with a row a bench: its worst and its best case, and its goals.
+    What was measured on a GPU has its row there; of a CPU stand the others."""
+    on_gpu = {key for report in reports if _has_gpu(report) for key in _keys(report)}
     parts = []
     for report in reports:
+        shown = [key for key in _keys(report) if _has_gpu(report) or key not in on_gpu]
+        if not shown:
+            continue
         parts.append(_heading(report))
         parts.append(
             _line(["day", "bench", "worst share of the ceiling", "best", "against torch", "goals"])
         )
         parts.append(_line(["---:", "---", "---", "---", "---", "---"]))
-        old = {day.day for day in report.days if _is_old(day, root)}
+        days = {day for day, _ in shown}
+        old = {day.day for day in report.days if day.day in days and _is_old(day, root)}
         for day in report.days:
             for bench in day.benches:
                 name = bench.name
+                if (day.day, name) not in shown:
+                    continue
                 if _scales(bench):
                     name = f"[{name}]({FOLDER}/{_plot_name(report, bench, day)})"
                 parts.append(
@@ -126,13 +134,25 @@ def overview(reports: Sequence[Report], root: Path = ROOT) -> str:
         if old:
             parts.append(OLD)
         missed = [
-            g for d in report.days for b in d.benches for g in b.goals if g.status == "missed"
+            goal
+            for day in report.days
+            for bench in day.benches
+            for goal in bench.goals
+            if goal.status == "missed" and (day.day, bench.name) in shown
         ]
         if missed:
             parts.append("\nGoals that are missed:\n")
             parts += [f"- {goal.bench}: {goal.text} ({goal.detail})" for goal in missed]
         parts.append("")
     return "\n".join(parts).rstrip("\n")
+
+
+def _has_gpu(report: Report) -> bool:
+    return bool(report.machine["kind"] == "cuda")
+
+
+def _keys(report: Report) -> list[tuple[int, str]]:
+    return [(day.day, bench.name) for day in report.days for bench in day.benches]
 
 
 def _ends(bench: BenchResult, day: DayBench) -> list[str]:

@@ -190,8 +190,7 @@ def _printed(test: TestResult, console: Console, verbose: bool) -> None:
     shown = lines if verbose else lines[:_PRINTED]
     complete = len(shown) == len(lines) and len(test.printed) == test.printed_length
     more = "" if verbose else "; V=1 shows more"
-    size = f"{test.printed_length:,} characters"
-    cut = "" if complete else f" ({size}, of which these are the first{more})"
+    cut = "" if complete else f" (the first of {test.printed_length:,} characters{more})"
     console.print(Text(f"        printed in this test{cut}:", style="dim"))
     for line in shown:
         text = "".join(c if c.isprintable() else "?" for c in line.expandtabs(4))

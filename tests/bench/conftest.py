@@ -195,8 +195,8 @@ def make_day():
 
 @pytest.fixture
 def make_report():
-    def report(*days, name="GPU A"):
-        machine = {"name": name, "detail": "sm_90", "threads": 1}
+    def report(*days, name="GPU A", kind="cuda"):
+        machine = {"name": name, "kind": kind, "detail": "sm_90", "threads": 1}
         return Report("2026-01-01T00:00:00+00:00", machine, {"torch": "2"}, None, {}, list(days))
 
     return report

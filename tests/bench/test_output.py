@@ -188,6 +188,17 @@ def test_a_row_a_bench_has_its_worst_and_best_case_and_what_is_missed(day, make_
     assert "- softmax: ≥ 0.97 × the copy bandwidth" in text
 
 
+def test_a_cpu_has_the_rows_of_benches_that_no_gpu_has(day, make_day, made, make_report):
+    other = make_day(made({"reference": 100}).case({"n": 1}))
+    other.benches[0].name = "of the CPU"
+    gpu, cpu = make_report(day), make_report(day, other, name="CPU B", kind="cpu")
+    text = overview([cpu, gpu])
+    rows = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| 13 ")]
+    assert len(rows) == 2 and "of the CPU" in rows[0] and "softmax" in rows[1]
+    assert text.index("**CPU B**") < text.index("**GPU A**")
+    assert "CPU B" not in overview([make_report(day, name="CPU B", kind="cpu"), gpu])
+
+
 def test_a_peer_of_few_cases_has_no_column_of_its_own(made, make_day, make_report):
     usual = made({"reference": 100, "torch": 80, "odd": 0.4})
     cases = [made({"reference": 100, "torch": 80}).case({"n": n}) for n in range(4)]
