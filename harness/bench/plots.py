@@ -150,7 +150,13 @@ def varying(cases: list[CaseResult]) -> str | None:
 
 
 def _told(name: str, along: str, cases: list[CaseResult]) -> bool:
-    """Whether ``along`` tells the value of ``name``: then it makes no panels."""
+    """Whether ``along`` tells the value of ``name``: then it makes no panels. What a word names is
+    not told by a size: no line goes from one model to another."""
+    values = [case.case.get(name) for case in cases]
+    if len({str(value) for value in values}) > 1 and any(
+        isinstance(v, (str, bool)) for v in values
+    ):
+        return False
     pairs = {(case.case[along], str(case.case.get(name))) for case in cases}
     return len(pairs) == len({place for place, _ in pairs})
 

@@ -140,6 +140,8 @@ def test_the_axis_is_what_grows_and_what_follows_it_gets_no_panels(made):
     assert _told("rows", "columns", cases)
     cases += [times.case({"rows": 7, "columns": c}) for c in (64, 128, 256)]
     assert not _told("rows", "columns", cases)
+    models = [times.case({"model": m, "width": w}) for m, w in (("mlp", 1), ("mlp", 2), ("cnn", 3))]
+    assert not _told("model", "width", models) and _told("model", "width", models[:2])
     assert varying([times.case({"n": 5, "dtype": "float16"})]) is None
 
 
