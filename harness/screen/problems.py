@@ -49,7 +49,7 @@ def problem_lines(result: DayResult) -> list[str]:
 def _told(name: str, sentence: str, failure: Failure) -> str:
     """The sentence, of which exercise where it does not say, and what is to be said with it: of
     values that are wrong the first, and what a known mistake is."""
-    if name and name not in sentence:
+    if name and not re.search(rf"\b{name}(?![a-z])", sentence):  # `fill` is not in "filled"
         sentence = f"{name}: {sentence}"
     if sentence.endswith(_WRONG):
         lines = [line.strip() for line in failure.message.strip().splitlines()[1:]]

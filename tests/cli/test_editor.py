@@ -248,6 +248,7 @@ def test_a_problem_names_its_exercise_its_value_and_its_cause() -> None:
     assert told("the slope is 2, not 3", "It goes up. And more.") == [
         f"{place} the slope is 2, not 3. It goes up."
     ]
+    assert told("it is doubled twice") == [f"{place} it is doubled twice"]
     assert told("`double` is not written yet.") == [f"{DAY}:7: `double` is not written yet."]
 
 

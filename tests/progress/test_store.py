@@ -292,6 +292,13 @@ def test_an_earlier_day_that_is_not_what_passed_is_said_where_something_is_wrong
     assert later("passed", "wrong", digest="abcd1234") == ["", ""]
     assert later("passed", "passed", digest="ffff0000") == ["", ""]
     assert later("passed", "wrong", digest="ffff0000", whose="solution") == ["", ""]
+    elective = result("wrong")
+    elective.track = "electives"
+    elective.files = [
+        GradedFile("tracks.triton.electives.day01", "day01.py", "learner", "eeee"),
+        GradedFile("tracks.triton.day01", "day01.py", "learner", "ffff0000"),
+    ]
+    assert [file.note for file in with_changes(elective, store).files] == ["", said]
 
 
 def test_days_that_are_not_what_passed(store: Store, tmp_path: Path) -> None:
