@@ -182,7 +182,9 @@ def _ends(bench: BenchResult, day: DayBench) -> list[str]:
         low, high = f"{min(ratios):.2f}×", f"{max(ratios):.2f}×"
         torch = low if low == high else f"{low} to {high}"
     met = sum(goal.status == "met" for goal in bench.goals)
+    unknown = sum(goal.status not in ("met", "missed") for goal in bench.goals)
     goals = f"{met} of {len(bench.goals)} met" if bench.goals else "–"
+    goals += f", {unknown} not measured" if unknown else ""
     return [worst, "the only one" if len(found) == 1 else best, torch, goals]
 
 

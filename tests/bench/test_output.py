@@ -188,6 +188,8 @@ def test_a_row_a_bench_has_its_worst_and_best_case_and_what_is_missed(day, make_
         "77% (rows=4096 columns=4096)", "83% (rows=4096 columns=2048)", "–", "0 of 1 met",
     ]  # fmt: skip
     assert "- softmax: ≥ 0.97 × the copy bandwidth" in text
+    day.benches[0].goals[0].status = "not measured"
+    assert "| 0 of 1 met, 1 not measured |" in overview([make_report(day)])
 
 
 def test_a_cpu_has_the_rows_of_benches_that_no_gpu_has(day, make_day, made, make_report):
