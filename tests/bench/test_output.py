@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from harness.bench.plots import _told, axis_of, draw, panels_of, scaling, uneven, varying
-from harness.bench.record import in_readme, overview, record, table, write_pages
+from harness.bench.record import in_readme, overview, record, recorded, table, write_pages
 from harness.bench.results import GoalResult, load, save
 from harness.bench.table import rate, show, time_text
+from harness.curriculum import ROOT, place_of
 from harness.grading.finder import short_hash
 from harness.report.plots import scaling as on_the_page
 
@@ -190,6 +191,17 @@ def test_a_row_a_bench_has_its_worst_and_best_case_and_what_is_missed(day, make_
     assert "- softmax: ≥ 0.97 × the copy bandwidth" in text
     day.benches[0].goals[0].status = "not measured"
     assert "| 0 of 1 met, 1 not measured |" in overview([make_report(day)])
+
+
+@pytest.mark.parametrize("track", ["autodiff", "electives", "pytorch", "triton"])
+def test_the_pages_are_those_of_the_records_and_of_the_references_as_they_are(track):
+    """A reference that changed makes its figures older: the pages say so."""
+    folder, reports = ROOT / "tracks" / place_of(track), recorded(ROOT, track)
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    page = (folder / "benches/results/README.md").read_text(encoding="utf-8")
+    again = "out of date: python -m harness.bench.record writes the pages anew"
+    assert in_readme(readme, overview(reports, ROOT)) == readme, again
+    assert table(reports, ROOT) in page, again
 
 
 def test_a_cpu_has_the_rows_of_benches_that_no_gpu_has(day, make_day, made, make_report):
