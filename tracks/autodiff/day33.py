@@ -54,9 +54,9 @@ Pair = int | tuple[int, int]
 BLOCK = 1 << 20
 """How many bytes of columns are made at a time, if those of one image do not take more: what a
 core's own cache holds."""
-SHORT = 16
-"""numpy adds along one row at a time. Where rows are shorter than this, the same row of all images
-of a block, one behind the other in memory, makes a longer one."""
+SHORT = 8
+"""numpy copies and adds along one row at a time. Where rows are no longer than this, the same pixel
+of all images, one next to the other in memory, makes a longer one: see ``images``."""
 
 
 class Window(NamedTuple):
@@ -117,6 +117,18 @@ def check_fit(what: str, window: Window, size: tuple[int, ...]) -> None:
         )
 
 
+def images(
+    n: int, c: int, height: int, width: int, dtype: Any, rows: int | None = None
+) -> np.ndarray:
+    """Memory for images (N, C, H, W), nothing in it yet. Its order is N, C, H, W too; but where
+    rows are SHORT, N comes last: C, H, W, N. numpy's operations keep the order that they find.
+
+    ``rows``: the length that decides, if it is not the width."""
+    if (width if rows is None else rows) <= SHORT:
+        return np.moveaxis(np.empty((c, height, width, n), dtype), -1, 0)
+    return np.empty((n, c, height, width), dtype)
+
+
 def padded(x: np.ndarray, window: Window, value: float = 0.0) -> np.ndarray:
     """The images with what the window's padding adds, filled with ``value``, or takes away."""
     (above, below), (left, right) = window.padding
@@ -124,7 +136,8 @@ def padded(x: np.ndarray, window: Window, value: float = 0.0) -> np.ndarray:
         return x
     n, c, height, width = x.shape
     x = x[:, :, : height + min(below, 0), : width + min(right, 0)]
-    canvas = np.full((n, c, above + height + below, left + width + right), value, x.dtype)
+    canvas = images(n, c, above + height + below, left + width + right, x.dtype, rows=width)
+    canvas.fill(value)
     canvas[:, :, above : above + height, left : left + width] = x
     return canvas
 
@@ -171,23 +184,64 @@ def fold(columns: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarr
     raise NotImplementedError("fold")
 
 
-def columns_of(x: np.ndarray, window: Window) -> np.ndarray:
-    """The windows of x as matrices (N, groups, C / groups · kh · kw, OH · OW): a column for each
-    place where the window stands, a row for each element of a filter."""
-    view = windows(padded(x, window), window)
-    n, c, kh, kw, rows, across = view.shape
-    return view.reshape(n, window.groups, c // window.groups * kh * kw, rows * across)
+def stacked(a: np.ndarray, groups: int) -> np.ndarray:
+    """(N, C, …, OH, OW) as a stack of matrices (S, groups, C / groups · …, L): one for each image,
+    with a column for each place; or, where rows are SHORT, one for each place, with a column for
+    each image. Of ``images`` and a slice of them it is a view, of ``windows`` a copy."""
+    n, c, *kernel, rows, across = a.shape
+    depth = c // groups * math.prod(kernel)
+    if across <= SHORT:
+        a = np.moveaxis(a, (-2, -1, 0), (0, 1, -1))
+        return a.reshape(rows * across, groups, depth, n)
+    return a.reshape(n, groups, depth, rows * across)
 
 
-def maps_of(y: np.ndarray, window: Window) -> np.ndarray:
-    """y (N, M, OH, OW) as matrices (N, groups, M / groups, OH · OW)."""
-    n, m, rows, across = y.shape
-    return y.reshape(n, window.groups, m // window.groups, rows * across)
+def unstacked(matrices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The view of ``shape`` (N, C, …, OH, OW) that ``stacked`` has made these matrices of."""
+    n, *inner, rows, across = shape
+    if across <= SHORT:
+        matrices = matrices.reshape(rows, across, *inner, n)
+        return np.moveaxis(matrices, (0, 1, -1), (-2, -1, 0))
+    return matrices.reshape(shape)
+
+
+def lined_up(a: np.ndarray, groups: int) -> np.ndarray:
+    """(N, C, …, OH, OW) as a matrix for each group (groups, C / groups · …, N · OH · OW): a column
+    for each place of each image, in an order that depends on N, OH and OW alone."""
+    n, c, *kernel, rows, across = a.shape
+    depth = c // groups * math.prod(kernel)
+    a = np.moveaxis(a, 0, -1 if across <= SHORT else -3)
+    return a.reshape(groups, depth, n * rows * across)
 
 
 def filters_of(w: np.ndarray, window: Window) -> np.ndarray:
     """Filters as matrices (groups, M / groups, C / groups · kh · kw)."""
     return w.reshape(window.groups, len(w) // window.groups, math.prod(w.shape[1:]))
+
+
+def as_convolution(
+    w: np.ndarray, window: Window, size: tuple[int, ...], places: tuple[int, ...]
+) -> tuple[np.ndarray, Window] | None:
+    """The filters and the window with which ``Convolve`` makes, of y with ``places`` (OH, OW), what
+    ``ToImages`` makes: images of ``size`` (H, W). None where there are none, or it is no faster.
+
+    At stride 1, element a of the kernel reads pixel p when the window stands at i = p + above -
+    d · a. With b = k - 1 - a that is p + d · b - (d · (k - 1) - above): so p gets its sum from a
+    window on y, of the same kernel, that stands at p, of a y padded by d · (k - 1) - above. The
+    filters are turned by 180° for it, and channels and filters change places in each group.
+    """
+    groups, m = window.groups, len(w) // window.groups
+    padding = [
+        (d * (k - 1) - above, n - o + above)
+        for k, d, (above, _), n, o in zip(
+            window.kernel, window.dilation, window.padding, size, places, strict=True
+        )
+    ]
+    if window.stride != (1, 1) or min(padding)[0] < 0 or m > w.shape[1]:
+        return None
+    w = w.reshape(groups, m, *w.shape[1:])[..., ::-1, ::-1].swapaxes(1, 2)
+    w = w.reshape(groups * w.shape[1], m, *window.kernel)
+    return w, window._replace(padding=(padding[0], padding[1]))
 
 
 def blocks(x: Any, y: Any, window: Window, itemsize: int) -> Iterator[slice]:
@@ -210,7 +264,7 @@ class Convolve(Function):
 
     Channels and filters are cut, in order, into ``window.groups`` groups of equal size; c runs over
     the channels of the group that m is in. For each image and group that is one product of
-    matrices: ``filters_of`` w times ``columns_of`` x.
+    matrices, ``filters_of`` w times its windows as columns; ``stacked`` makes a stack of them.
 
     All three Functions of today: sizes fit, and need no check. Arrays have any strides and one
     dtype, float32 or float64, which is that of the result.
@@ -240,7 +294,8 @@ class ToImages(Function, op="to_images"):
     """y (N, M, OH, OW), filters w (M, C / groups, kh, kw) → images (N, C, H, W) of ``size`` (H, W).
 
     Each y[n, m, i, j] is handed back to all that it was made of in ``Convolve``, with the weight
-    that it was made with: the filters turned, times y, are columns, and ``fold`` adds them up.
+    that it was made with: the filters' matrix transposed, times y, is columns, and ``fold`` adds
+    them up. Where ``as_convolution`` knows a faster way to the same images, that may be taken.
     """
 
     @staticmethod

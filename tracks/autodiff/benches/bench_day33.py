@@ -92,7 +92,10 @@ def training_step(case: Case) -> Problem:
     return Problem(
         inputs=inputs,
         oracle=oracle,
-        tolerance={"terms": n * places, "scale": 0.01},
+        # Of two elements that are equal but for rounding, or one that is 0 but for it, either may be
+        # the larger, and that changes a row of a gradient: with a scale of 0.01 it was too much in
+        # 1 of 120 draws of the larger two cases, and with 0.3 still for torch's own float32.
+        tolerance={"terms": n * places, "scale": 2.0},
         flops=flops,
         ours=_ours_step,
         peers={

@@ -215,7 +215,10 @@ def training_step(case: Case) -> Problem:
     return Problem(
         inputs=inputs,
         oracle=oracle,
-        tolerance={"terms": 1024, "scale": 0.1},
+        # Among the 164,000 arguments of the CNN's relus one may be 0 but for rounding, and which side
+        # it falls on changes a row of a gradient: in 1 of 200 draws torch's own float32 was more than
+        # 10 times the tolerance of the other models away from its float64.
+        tolerance={"terms": 1024, "scale": 10.0 if case.model == "cnn" else 0.1},
         flops=_flops(case, shapes),
         ours=_ours(case),
         peers={

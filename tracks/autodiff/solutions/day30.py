@@ -247,8 +247,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
       weight, the weight has not two axes, or the bias is not (out,): a bias of (1,) would
       broadcast without a word.
 
-    Limit: as of day 23's ``Linear``, the graph keeps x only if the weight needs a gradient, the
-    weight only if x does, and neither for the bias.
+    Limits: as of day 23's ``Linear``, the graph keeps x only if the weight needs a gradient, the
+    weight only if x does, and neither for the bias. A forward needs at its peak, beside the result,
+    at most 2 times the bytes of x: no array of all (…, out, in) products.
 
     >>> linear(Tensor([1.0, 2.0]), Tensor([[1.0, 0.0], [1.0, 1.0]]), Tensor([0.5, 0.5])).tolist()
     [1.5, 3.5]
@@ -256,8 +257,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     # TODO: check; all axes in front as one; the product; the axes back.
     # HINT: day 23 has a Function for x (n, in).
     ### BEGIN SOLUTION
-    # HINT: reshape x to (n, in), where n is the product of the axes in front: -1 does not know it
-    # where the last axis is 0.
+    # HINT: x of two axes goes there as it is. Else reshape it to (n, in), where n is the product of
+    # the axes in front: -1 does not know it where the last axis is 0.
     # HINT: day23.Linear.apply(rows, weight, bias).reshape(*x.shape[:-1], out)
     tensors = [t for t in (x, weight, bias) if t is not None]
     if x.dtype.kind != "f" or any(t.dtype != x.dtype for t in tensors):
@@ -266,6 +267,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise ValueError(f"linear: x is {x.shape}, and the weight {weight.shape}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: the bias is {bias.shape}, and the weight {weight.shape}")
+    if x.ndim == 2:
+        return day23.Linear.apply(x, weight, bias)
     front = x.shape[:-1]
     rows = ops.reshape(x, (math.prod(front), x.shape[-1]))
     return ops.reshape(day23.Linear.apply(rows, weight, bias), (*front, weight.shape[0]))

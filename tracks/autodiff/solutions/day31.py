@@ -362,7 +362,11 @@ def cross_entropy(
     )
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, not from 0 to 1")
-    log_p = ops.log_softmax(ops.widened(input), axis)
+    x = ops.widened(input)
+    if target.dtype.kind != "f" and weight is None and not label_smoothing:
+        losses = ops.cross_entropy(x, target, ignore_index=ignore_index, reduction=reduction)
+        return to(losses, input.dtype)
+    log_p = ops.log_softmax(x, axis)
     classes, column = input.shape[axis], 1.0
     if weight is not None:
         behind = input.ndim - axis - 1

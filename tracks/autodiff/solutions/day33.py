@@ -54,9 +54,9 @@ Pair = int | tuple[int, int]
 BLOCK = 1 << 20
 """How many bytes of columns are made at a time, if those of one image do not take more: what a
 core's own cache holds."""
-SHORT = 16
-"""numpy adds along one row at a time. Where rows are shorter than this, the same row of all images
-of a block, one behind the other in memory, makes a longer one."""
+SHORT = 8
+"""numpy copies and adds along one row at a time. Where rows are no longer than this, the same pixel
+of all images, one next to the other in memory, makes a longer one: see ``images``."""
 
 
 class Window(NamedTuple):
@@ -138,6 +138,18 @@ def check_fit(what: str, window: Window, size: tuple[int, ...]) -> None:
         )
 
 
+def images(
+    n: int, c: int, height: int, width: int, dtype: Any, rows: int | None = None
+) -> np.ndarray:
+    """Memory for images (N, C, H, W), nothing in it yet. Its order is N, C, H, W too; but where
+    rows are SHORT, N comes last: C, H, W, N. numpy's operations keep the order that they find.
+
+    ``rows``: the length that decides, if it is not the width."""
+    if (width if rows is None else rows) <= SHORT:
+        return np.moveaxis(np.empty((c, height, width, n), dtype), -1, 0)
+    return np.empty((n, c, height, width), dtype)
+
+
 def padded(x: np.ndarray, window: Window, value: float = 0.0) -> np.ndarray:
     """The images with what the window's padding adds, filled with ``value``, or takes away."""
     (above, below), (left, right) = window.padding
@@ -145,7 +157,8 @@ def padded(x: np.ndarray, window: Window, value: float = 0.0) -> np.ndarray:
         return x
     n, c, height, width = x.shape
     x = x[:, :, : height + min(below, 0), : width + min(right, 0)]
-    canvas = np.full((n, c, above + height + below, left + width + right), value, x.dtype)
+    canvas = images(n, c, above + height + below, left + width + right, x.dtype, rows=width)
+    canvas.fill(value)
     canvas[:, :, above : above + height, left : left + width] = x
     return canvas
 
@@ -217,23 +230,64 @@ def fold(columns: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarr
     ### END SOLUTION
 
 
-def columns_of(x: np.ndarray, window: Window) -> np.ndarray:
-    """The windows of x as matrices (N, groups, C / groups · kh · kw, OH · OW): a column for each
-    place where the window stands, a row for each element of a filter."""
-    view = windows(padded(x, window), window)
-    n, c, kh, kw, rows, across = view.shape
-    return view.reshape(n, window.groups, c // window.groups * kh * kw, rows * across)
+def stacked(a: np.ndarray, groups: int) -> np.ndarray:
+    """(N, C, …, OH, OW) as a stack of matrices (S, groups, C / groups · …, L): one for each image,
+    with a column for each place; or, where rows are SHORT, one for each place, with a column for
+    each image. Of ``images`` and a slice of them it is a view, of ``windows`` a copy."""
+    n, c, *kernel, rows, across = a.shape
+    depth = c // groups * math.prod(kernel)
+    if across <= SHORT:
+        a = np.moveaxis(a, (-2, -1, 0), (0, 1, -1))
+        return a.reshape(rows * across, groups, depth, n)
+    return a.reshape(n, groups, depth, rows * across)
 
 
-def maps_of(y: np.ndarray, window: Window) -> np.ndarray:
-    """y (N, M, OH, OW) as matrices (N, groups, M / groups, OH · OW)."""
-    n, m, rows, across = y.shape
-    return y.reshape(n, window.groups, m // window.groups, rows * across)
+def unstacked(matrices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The view of ``shape`` (N, C, …, OH, OW) that ``stacked`` has made these matrices of."""
+    n, *inner, rows, across = shape
+    if across <= SHORT:
+        matrices = matrices.reshape(rows, across, *inner, n)
+        return np.moveaxis(matrices, (0, 1, -1), (-2, -1, 0))
+    return matrices.reshape(shape)
+
+
+def lined_up(a: np.ndarray, groups: int) -> np.ndarray:
+    """(N, C, …, OH, OW) as a matrix for each group (groups, C / groups · …, N · OH · OW): a column
+    for each place of each image, in an order that depends on N, OH and OW alone."""
+    n, c, *kernel, rows, across = a.shape
+    depth = c // groups * math.prod(kernel)
+    a = np.moveaxis(a, 0, -1 if across <= SHORT else -3)
+    return a.reshape(groups, depth, n * rows * across)
 
 
 def filters_of(w: np.ndarray, window: Window) -> np.ndarray:
     """Filters as matrices (groups, M / groups, C / groups · kh · kw)."""
     return w.reshape(window.groups, len(w) // window.groups, math.prod(w.shape[1:]))
+
+
+def as_convolution(
+    w: np.ndarray, window: Window, size: tuple[int, ...], places: tuple[int, ...]
+) -> tuple[np.ndarray, Window] | None:
+    """The filters and the window with which ``Convolve`` makes, of y with ``places`` (OH, OW), what
+    ``ToImages`` makes: images of ``size`` (H, W). None where there are none, or it is no faster.
+
+    At stride 1, element a of the kernel reads pixel p when the window stands at i = p + above -
+    d · a. With b = k - 1 - a that is p + d · b - (d · (k - 1) - above): so p gets its sum from a
+    window on y, of the same kernel, that stands at p, of a y padded by d · (k - 1) - above. The
+    filters are turned by 180° for it, and channels and filters change places in each group.
+    """
+    groups, m = window.groups, len(w) // window.groups
+    padding = [
+        (d * (k - 1) - above, n - o + above)
+        for k, d, (above, _), n, o in zip(
+            window.kernel, window.dilation, window.padding, size, places, strict=True
+        )
+    ]
+    if window.stride != (1, 1) or min(padding)[0] < 0 or m > w.shape[1]:
+        return None
+    w = w.reshape(groups, m, *w.shape[1:])[..., ::-1, ::-1].swapaxes(1, 2)
+    w = w.reshape(groups * w.shape[1], m, *window.kernel)
+    return w, window._replace(padding=(padding[0], padding[1]))
 
 
 def blocks(x: Any, y: Any, window: Window, itemsize: int) -> Iterator[slice]:
@@ -256,7 +310,7 @@ class Convolve(Function):
 
     Channels and filters are cut, in order, into ``window.groups`` groups of equal size; c runs over
     the channels of the group that m is in. For each image and group that is one product of
-    matrices: ``filters_of`` w times ``columns_of`` x.
+    matrices, ``filters_of`` w times its windows as columns; ``stacked`` makes a stack of them.
 
     All three Functions of today: sizes fit, and need no check. Arrays have any strides and one
     dtype, float32 or float64, which is that of the result.
@@ -273,17 +327,19 @@ class Convolve(Function):
         # TODO: what the backward needs; for each block its columns, and a product.
         # HINT: np.matmul multiplies stacks of matrices, and writes into ``out=`` if it is told to.
         ### BEGIN SOLUTION
-        # HINT: out = np.empty((N, M, OH, OW)); filters have three axes and columns four: they
-        # broadcast.
-        # HINT: for some in blocks(…): np.matmul(filters, columns_of(x[some], window),
-        # out=maps_of(out[some], window)). The last is a view, so out is written.
+        # HINT: columns = stacked(windows(padded(x[some], window), window), groups) has four axes,
+        # filters_of(w, window) three: they broadcast.
+        # HINT: for some in blocks(…): out[some] = unstacked(filters @ columns, out[some].shape).
+        # If out is of images(…), np.matmul(filters, columns, out=stacked(out[some], groups)) writes
+        # there at once.
         of_x, of_w = ctx.needs_input_grad
         ctx.window, ctx.size = window, x.shape[2:]
         ctx.save_for_backward(x if of_w else None, w if of_x else None)
-        out = np.empty((len(x), len(w), *window.places(x.shape[2:])), x.dtype)
-        filters = filters_of(w, window)
+        out = images(len(x), len(w), *window.places(x.shape[2:]), x.dtype)
+        filters, groups = filters_of(w, window), window.groups
         for some in blocks(x.shape, out.shape, window, x.itemsize):
-            np.matmul(filters, columns_of(x[some], window), out=maps_of(out[some], window))
+            columns = stacked(windows(padded(x[some], window), window), groups)
+            np.matmul(filters, columns, out=stacked(out[some], groups))
         return out
         ### END SOLUTION
 
@@ -308,7 +364,8 @@ class ToImages(Function, op="to_images"):
     """y (N, M, OH, OW), filters w (M, C / groups, kh, kw) → images (N, C, H, W) of ``size`` (H, W).
 
     Each y[n, m, i, j] is handed back to all that it was made of in ``Convolve``, with the weight
-    that it was made with: the filters turned, times y, are columns, and ``fold`` adds them up.
+    that it was made with: the filters' matrix transposed, times y, is columns, and ``fold`` adds
+    them up. Where ``as_convolution`` knows a faster way to the same images, that may be taken.
     """
 
     @staticmethod
@@ -318,24 +375,24 @@ class ToImages(Function, op="to_images"):
         # TODO: what the backward needs; for each block a product, and fold.
         # HINT: which axis of the filters' matrices is summed over this time?
         ### BEGIN SOLUTION
-        # HINT: filters_of(w, window).transpose(0, 2, 1) @ maps_of(y[some], window)
-        # HINT: the product is (N, groups, C / groups · kh · kw, OH · OW): a reshape reads it as
-        # (N, C, kh, kw, OH, OW). -1 does not know a size where another one is 0.
+        # HINT: columns = filters_of(w, window).transpose(0, 2, 1) @ stacked(y[some], groups)
+        # HINT: unstacked(columns, shape) reads the product as (N, C, kh, kw, OH, OW), for fold.
+        # HINT: if as_convolution(…) gives filters and a window, Convolve.forward(ctx, y, *them) is
+        # the result. It saves what *its* backward needs: save yours after it.
+        channels, groups = window.groups * w.shape[1], window.groups
+        convolution = as_convolution(w, window, size, y.shape[2:])
+        if convolution:
+            out = Convolve.forward(ctx, y, *convolution)
+        else:
+            out = images(len(y), channels, *size, y.dtype)
+            filters = filters_of(w, window).transpose(0, 2, 1)
+            for some in blocks(out.shape, y.shape, window, y.itemsize):
+                columns = filters @ stacked(y[some], groups)
+                shape = len(y[some]), channels, *window.kernel, *y.shape[2:]
+                out[some] = fold(unstacked(columns, shape), window, size)
         of_y, of_w = ctx.needs_input_grad
         ctx.window = window
         ctx.save_for_backward(y if of_w else None, w if of_y else None)
-        channels = window.groups * w.shape[1]
-        filters = filters_of(w, window).transpose(0, 2, 1)
-        out = np.empty((len(y), channels, *size), y.dtype)
-        for some in blocks(out.shape, y.shape, window, y.itemsize):
-            maps, shape = y[some], (channels, *window.kernel, *y.shape[2:])
-            if y.shape[3] < SHORT:  # images side by side, in one product
-                size_of = window.groups, filters.shape[2], math.prod(y.shape[2:]) * len(maps)
-                columns = filters @ maps.transpose(1, 2, 3, 0).reshape(size_of)
-                columns = columns.reshape(*shape, len(maps)).transpose(5, 0, 1, 2, 3, 4)
-            else:
-                columns = (filters @ maps_of(maps, window)).reshape(len(maps), *shape)
-            out[some] = fold(columns, window, size)
         return out
         ### END SOLUTION
 
@@ -368,24 +425,19 @@ class ToFilters(Function, op="to_filters"):
         # TODO: what the backward needs; for each block a product, added to the sum of all blocks.
         # HINT: which axis has to come next to the places, before a reshape makes them one?
         ### BEGIN SOLUTION
-        # HINT: the view of windows() is transposed to (C, kh, kw, N, OH, OW), and y to
-        # (M, N, OH, OW), before each is reshaped to (groups, …, N · OH · OW). That copies once.
-        # HINT: total += y's matrices @ columns.transpose(0, 2, 1), from zeros (groups, M / groups,
-        # C / groups · kh · kw).
+        # HINT: lined_up does so, for the windows (C / groups · kh · kw rows in each group) as for y
+        # (M / groups rows).
+        # HINT: total += maps @ columns.transpose(0, 2, 1), from zeros of the shape of one product.
+        # The other way round, columns @ maps.transpose(0, 2, 1), BLAS is faster.
         of_x, of_y = ctx.needs_input_grad
         ctx.window, ctx.size = window, x.shape[2:]
         ctx.save_for_backward(x if of_y else None, y if of_x else None)
-        (m, c), groups = (y.shape[1], x.shape[1]), window.groups
-        m, c = m // groups, c // groups
-        depth = c * math.prod(window.kernel)
-        total = np.zeros((groups, m, depth), x.dtype)
+        groups, shape = window.groups, (y.shape[1], x.shape[1] // window.groups, *window.kernel)
+        total = np.zeros((groups, math.prod(shape[1:]), y.shape[1] // groups), x.dtype)
         for some in blocks(x.shape, y.shape, window, x.itemsize):
-            view = windows(padded(x[some], window), window).transpose(1, 2, 3, 0, 4, 5)
-            among = math.prod(view.shape[3:])
-            columns = view.reshape(groups, depth, among)
-            maps = y[some].transpose(1, 0, 2, 3).reshape(groups, m, among)
-            total += maps @ columns.transpose(0, 2, 1)
-        return total.reshape(groups * m, c, *window.kernel)
+            columns = lined_up(windows(padded(x[some], window), window), groups)
+            total += columns @ lined_up(y[some], groups).transpose(0, 2, 1)
+        return total.transpose(0, 2, 1).reshape(shape)
         ### END SOLUTION
 
     @staticmethod
@@ -630,10 +682,10 @@ class Largest(Function):
         width = x.shape[3]
         ctx.size = x.shape[2:]
         view = windows(padded(x, window, -np.inf), window)
-        best = np.full(view.shape[:2] + view.shape[4:], -np.inf, x.dtype)
-        rank = np.zeros(best.shape, np.min_scalar_type(kh * kw))
+        best = np.full_like(view[:, :, 0, 0], -np.inf)  # in its order
+        rank = np.zeros_like(best, np.min_scalar_type(kh * kw))
         for k in range(kh * kw):
-            piece = np.ascontiguousarray(view[:, :, k // kw, k % kw])  # it is read twice
+            piece = view[:, :, k // kw, k % kw].copy("K")  # it is read twice
             more = ~(piece <= best)
             more &= best == best
             np.maximum(rank, np.multiply(more, k, dtype=rank.dtype), out=rank)  # k only grows
@@ -770,19 +822,24 @@ def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
     # end[:, None] says which count. x[..., np.minimum(places, H - 1)] is (…, n, longest).
     # HINT: ops.where(inside, picked, 0) and a sum over the last axis, divided by end - start.
     # HINT: ops.transpose(x, -1, -2) before and after, for the other axis. -(-a // b) rounds up.
+    # Where n divides H a reshape to (…, n, H / n) and a mean do all of this.
     sizes = output_size if isinstance(output_size, tuple) else (output_size, output_size)
     for axis, n in zip((-1, -2), sizes[::-1], strict=True):
         have = x.shape[axis]
         n = have if n is None else n
         if n < 0 or have < 1:
             raise ValueError(f"adaptive_avg_pool2d: {x.shape} to a size of {sizes}")
-        start = np.arange(n) * have // n if n else np.zeros(0, int)
-        end = -(-(np.arange(n) + 1) * have // n) if n else start
-        places = start[:, None] + np.arange((end - start).max(initial=0))
-        inside = x._made(places < end[:, None])
         x = ops.transpose(x, axis, -1)
-        picked = ops.getitem(x, (..., np.minimum(places, have - 1)))
-        means = ops.sum(ops.where(inside, picked, 0), -1) / x._made((end - start).astype(x.dtype))
+        if n and have % n == 0:  # no two regions have an element in common
+            means = ops.mean(ops.reshape(x, (*x.shape[:-1], n, have // n)), -1)
+        else:
+            start = np.arange(n) * have // n if n else np.zeros(0, int)
+            end = -(-(np.arange(n) + 1) * have // n) if n else start
+            places = start[:, None] + np.arange((end - start).max(initial=0))
+            inside = x._made(places < end[:, None])
+            picked = ops.getitem(x, (..., np.minimum(places, have - 1)))
+            total = ops.sum(ops.where(inside, picked, 0), -1)
+            means = total / x._made((end - start).astype(x.dtype))
         x = ops.transpose(means, axis, -1)
     return x
     ### END SOLUTION

@@ -334,6 +334,18 @@ def test_linear_of_any_strides(rng):
 
 
 @exercise("linear")
+@pytest.mark.parametrize("front", [(256,), (4, 64)], ids=str)
+def test_linear_makes_no_array_of_all_products(front, rng):
+    tensors = [leaf(a) for a in (rng.normal(*front, 100), rng.normal(10, 100), rng.normal(10))]
+    out, seen = watch(day.linear, *tensors, of="numpy")
+    beside, limit = seen.peak_bytes - out.data.nbytes, 2 * tensors[0].data.nbytes
+    assert beside <= limit, (
+        f"x {(*front, 100)} and a weight (10, 100) need {beside} bytes beside the result at the "
+        f"peak, where {limit} are allowed"
+    )
+
+
+@exercise("linear")
 def test_what_linear_keeps(rng):
     x, w, b = rng.normal(4, 64, 100), rng.normal(10, 100), rng.normal(10)
     for of_x, of_w, of_b in ((0, 0, 1), (0, 1, 1), (1, 0, 0), (1, 1, 1)):
