@@ -239,6 +239,11 @@ CONVOLUTIONS = {
     "all of it": dict(x=(3, 6, 12, 11), w=(9, 2, 3, 2), groups=3, stride=(2, 1), padding=(2, 1),
                       dilation=(2, 3)),
     "long rows": dict(x=(2, 4, 3, 21), w=(6, 2, 2, 3), groups=2, padding=1),
+    "fewer filters": dict(x=(2, 4, 6, 5), w=(3, 4, 3, 2), padding=(1, 0)),
+    "fewer filters, long rows": dict(x=(2, 4, 5, 18), w=(4, 2, 2, 3), groups=2, dilation=(2, 1)),
+    "fewer filters, 2 groups": dict(x=(2, 6, 5, 7), w=(4, 3, 2, 3), groups=2, padding=(0, 1),
+                                    dilation=(1, 2)),
+    "padding beyond the window": dict(x=(2, 3, 4, 3), w=(2, 3, 2, 2), padding=(1, 2)),
     "one image": dict(x=(2, 5, 4), w=(3, 2, 2, 2), padding=1),
     "no images": dict(x=(0, 4, 5, 5), w=(6, 2, 3, 3), groups=2, padding=1),
 }  # fmt: skip
@@ -259,7 +264,8 @@ def raw(case, rng):
 
 
 FUNCTIONS = ["plain", "1x1", "stride (3, 2)", "2 groups", "depthwise", "same", "all of it",
-             "stride beyond the window", "long rows", "no images"]  # fmt: skip
+             "stride beyond the window", "long rows", "fewer filters", "fewer filters, long rows",
+             "fewer filters, 2 groups", "padding beyond the window", "no images"]  # fmt: skip
 
 
 def torchs(window):
@@ -379,8 +385,9 @@ def test_functions_keep_what_they_need(name, needs, rng):
         ((48, 1, 64, 64), (64, 1, 1, 1), {}),  # results 64 times as large as the columns
         ((64, 8, 64, 64), (4, 8, 1, 1), dict(stride=8)),  # images 64 times as large as the columns
         ((16, 64, 16, 16), (1, 64, 3, 3), dict(padding=1)),  # columns 9 times as large as the rest
+        ((64, 64, 16, 16), (1, 64, 4, 4), dict(stride=(2, 1))),  # the same, and images come apart
     ],
-    ids=["columns", "filters", "results", "images", "one filter"],
+    ids=["columns", "filters", "results", "images", "one filter", "one filter, stride 2"],
 )
 def test_memory_of_the_functions(name, x, w, options, rng):
     window = day.window_of("f", w[2:], **options)
