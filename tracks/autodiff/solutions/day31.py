@@ -357,8 +357,8 @@ def cross_entropy(
     # behind them.
     # HINT: the mean divides by example_weights(…)[0].sum() in one branch, and in the other by the
     # number of elements of the losses.
-    # HINT: classes with neither weights nor smoothing are ops.cross_entropy, from day 21: one node in
-    # the place of nine. It is not needed, but most training comes this way.
+    # HINT: classes with neither weights nor smoothing are ops.cross_entropy, from day 21: one node
+    # in the place of nine. It is not needed, but most training comes this way.
     axis = check_classes(
         "cross_entropy", input, target, weight, ignore_index, reduction, kinds="iuf"
     )
