@@ -481,7 +481,9 @@ class Put(Function):
         first = pixels * np.arange(n * c).reshape(n, c, 1, 1)
         out = np.zeros(n * c * pixels, y.dtype)
         np.add.at(out, (index + first).reshape(-1), y.reshape(-1))
-        return out.reshape(n, c, *size)
+        ordered = images(n, c, *size, y.dtype)
+        ordered[...] = out.reshape(n, c, *size)
+        return ordered
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
