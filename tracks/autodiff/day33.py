@@ -51,7 +51,7 @@ from tracks.autodiff.day22 import Function, to
 from tracks.autodiff.day28 import Tensor
 
 Pair = int | tuple[int, int]
-BLOCK = 1 << 20
+BLOCK = 1 << 21
 """How many bytes of columns are made at a time, if those of one image do not take more: what a
 core's own cache holds."""
 SHORT = 8
