@@ -25,6 +25,7 @@ from harness.bench.request import BenchRequest
 from harness.bench.results import DayBench, Report, day_from, load, save
 from harness.bench.table import show
 from harness.curriculum import ROOT, Day, UnknownDay, find_day, find_track, find_tracks
+from harness.measure.units import counted
 
 PASSED, FAILED, USAGE = 0, 1, 2
 LAST = Path(".harness") / "bench"
@@ -67,6 +68,10 @@ def run_bench(
         where = f" in {track}" if track else ""
         where += f" on day {day}" if day is not None else ""
         console.print(f"There is no bench{where}: not every day is about speed.", markup=False)
+        others = benched_days(track, None, root) if day is not None else []
+        if others:
+            numbers = ", ".join(str(one.number) for one in others)
+            console.print(f"Days of {track} with a bench: {numbers}.", markup=False)
         return USAGE
     names = _names(against)
     report = Report(
@@ -276,7 +281,8 @@ def _keep(report: Report, root: Path, json_path: str | Path | None, console: Con
 
     drawn = [path for result in report.days for path in draw(result, folder)]
     if drawn:
-        console.print(f"{len(drawn)} plots and last.json in {LAST}", markup=False)
+        plots = counted(len(drawn), "plot")
+        console.print(f"{plots} and last.json in {LAST}", markup=False)
 
 
 def _failed(result: DayBench) -> bool:

@@ -130,6 +130,8 @@ def watch(
     device: Device = "auto",
 ) -> None:
     """Regrade a day on every save; keys: h hint, r rerun, p previous, n next, b bench, q quit."""
+    if day and not track:
+        need_day("watch", track, day)
     from harness.watch.session import watch_day
 
     raise Exit(watch_day(track, day, seed, device))

@@ -100,7 +100,8 @@ def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) ->
     if isinstance(error, MissingDay):
         return "broken file", text
     if isinstance(error, ImportError):
-        return "broken file", f"cannot be imported: {text}"
+        elsewhere = raised.in_another_day(error, graded.file, graded.day.root)
+        return "broken file", "\n".join(filter(None, [f"cannot be imported: {text}", elsewhere]))
     if isinstance(error, pytest.fail.Exception):
         if text.startswith("Timeout"):
             seconds = re.search(r"[\d.]+", text)
@@ -145,7 +146,8 @@ def _words(error: BaseException, graded: GradedDay, tb: TracebackType | None) ->
     more = raised.stand_ins(first, tb, graded.day.tests)
     stops = raised.where_a_test_stops(error.__traceback__ or tb, graded.day.tests)
     many = raised.many_answers(error, str(graded.file))
-    return "error", "\n".join(filter(None, [what, many, stops, more]))
+    elsewhere = raised.in_another_day(error, graded.file, graded.day.root)
+    return "error", "\n".join(filter(None, [what, elsewhere, many, stops, more]))
 
 
 def assertion_text(error: AssertionError) -> str:

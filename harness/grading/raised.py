@@ -76,6 +76,17 @@ def what_may_not_be_written(text: str) -> str:
     )
 
 
+def in_another_day(error: BaseException, file: Path, root: Path) -> str:
+    """A sentence on the line of another day's file that raised ``error``; "" if the innermost line
+    of a day's file is in the graded ``file``."""
+    frames = [(Path(f.f_code.co_filename), n) for f, n in traceback.walk_tb(error.__traceback__)]
+    days = [(path, n) for path, n in frames if re.fullmatch(r"day\d\d\.py", path.name)]
+    if not days or days[-1][0] == file or not days[-1][0].is_relative_to(root / "tracks"):
+        return ""
+    path, line = days[-1]
+    return f"It was raised at {path.relative_to(root)}:{line}, which this day builds on."
+
+
 def many_answers(error: BaseException, file: str) -> str:
     """A sentence on an array where Python wants one answer, at a line of the graded ``file``: ""
     for any other error. Numpy's own words do not fit ``max(x, 1)``."""

@@ -213,11 +213,13 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"invalid operands of type pointer\S* and (?!pointer)\S*(float|fp|bf)\d+",
-        "A pointer takes integer offsets only, and this one is a float: divide with `//`, not `/`.",
+        "A pointer takes integer offsets only, and this is a float. Is it an offset? Divide with "
+        "`//`, not `/`. Is the value behind the pointer meant? `tl.load(pointer)` reads it.",
     ),
     (
         r"invalid operands of type pointer",
-        "A pointer can only have offsets added to it; multiply the offsets, not the pointer.",
+        "A pointer can only have offsets added to it: multiply the offsets, not the pointer. Is "
+        "the value behind it meant? `tl.load(pointer)` reads it.",
     ),
     (
         r"invalid operands of type (?P<c>\S+) and (?P<d>\S+)",

@@ -168,6 +168,7 @@ def test_wrong_usage(tree, tmp_path):
     assert (code, "one.json" in out) == (2, True)
     code, out = bench(tree, "autodiff", 2)
     assert (code, "There is no bench in autodiff on day 2" in out) == (2, True)
+    assert "Days of autodiff with a bench: 1." in out
 
 
 def test_only_days_with_a_bench_are_run(tree, monkeypatch):

@@ -135,6 +135,15 @@ def test_what_keeps_the_next_medal_away_is_said(made, make_day, yours, said):
     assert next_medal(make_day(case)) == said
 
 
+def test_an_answer_that_is_not_written_yet_is_not_called_wrong(made, make_day):
+    case = made({"yours": 100, "reference": 100}).case()
+    yours = next(figure for figure in case.figures if figure.contender == "yours")
+    yours.ns, yours.gap = None, "not written yet: softmax"
+    assert next_medal(make_day(case)) == [
+        "Bronze needs every case right: softmax is not written yet."
+    ]
+
+
 def test_an_untrusted_case_that_costs_a_medal_is_named(made, make_day):
     case = made({"yours": 90, "reference": 100, "torch": 150}).case({"n": 7})
     case.untrusted = ["another process used the card"]

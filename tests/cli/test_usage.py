@@ -155,6 +155,7 @@ def test_a_command_without_its_day_says_the_whole_command(command: str) -> None:
     [
         (["triton"], {"DAY": "-1"}, "there is no day -1 in triton"),
         (["bench"], {"DAY": "5"}, "Which track? make bench TRACK=triton DAY=5"),
+        (["watch"], {"DAY": "3"}, "Which track and day? make watch TRACK=triton DAY=3"),
         (["bench", "pytorch", "9"], {"AGAINST": "nothing"}, "AGAINST=nothing is no peer here"),
         (["bench", "pytorch", "9"], {"OUT": "tracks"}, "OUT=tracks is a folder: name the file"),
         (["autodiff", "1"], {"DEVICE": "cuda"}, "DEVICE=cuda: the autodiff track is numpy"),

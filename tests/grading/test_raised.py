@@ -290,6 +290,36 @@ def test_an_array_where_one_answer_is_wanted(tmp_path: Path, line: str, said: st
     assert raised.many_answers(caught.value, str(tmp_path / "day02.py")) == ""
 
 
+@pytest.mark.parametrize(
+    ("place", "line", "said"),
+    [
+        (
+            "day01.py",
+            "raise ValueError('no')",
+            "It was raised at tracks/autodiff/day01.py:2, which",
+        ),
+        ("day01.py", "int('x')", "It was raised at tracks/autodiff/day01.py:2, which"),
+        ("day01.py", "import no_such_module", "It was raised at tracks/autodiff/day01.py:2, which"),
+        ("solutions/day01.py", "int('x')", "tracks/autodiff/solutions/day01.py:2, which"),
+        ("day02.py", "int('x')", ""),  # the graded file itself
+        ("operations.py", "int('x')", ""),  # given: nobody's answer
+    ],
+)
+def test_an_error_of_another_day_is_placed_there(
+    tmp_path: Path, place: str, line: str, said: str
+) -> None:
+    folder = tmp_path / "tracks" / "autodiff"
+    earlier, graded = folder / place, folder / "day02.py"
+    module: dict[str, Any] = {}
+    exec(compile(f"def f():\n    {line}\n", str(earlier), "exec"), module)
+    exec(compile("def g(f):\n    f()\n", str(graded), "exec"), module)
+    with pytest.raises((ValueError, ImportError)) as caught:
+        module["g"](module["f"])
+    told = raised.in_another_day(caught.value, graded, tmp_path)
+    assert said in told and bool(told) == bool(said)
+    assert raised.in_another_day(caught.value, graded, tmp_path / "elsewhere") == ""
+
+
 STAND_INS = """
 from collections import Counter
 class Stand: pass

@@ -28,6 +28,11 @@ from harness.kernels.refusals import EXPLANATIONS, explain, plain_message, sente
         ("Expected pointer argument to have shape ['64', '64'] but got ['64', '1']", "one shape"),
         ("invalid operands of type pointer<fp32> and triton.language.float32", "`//`, not `/`"),
         ("invalid operands of type pointer<fp32> and triton.language.int32", "not the pointer"),
+        (
+            "invalid operands of type pointer<fp32> and triton.language.float32",
+            "`tl.load(pointer)`",
+        ),
+        ("invalid operands of type pointer<fp32> and triton.language.int32", "`tl.load(pointer)`"),
         ("Unsupported function referenced: <function plain>", "@triton.jit on `plain`"),
         ("load() got an unexpected keyword argument 'msk'", "`tl.load` has no argument `msk`"),
         ("Cannot evaluate f-string containing non-constexpr conversion", '`print("x", x)`'),

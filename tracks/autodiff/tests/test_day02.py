@@ -185,7 +185,7 @@ def test_chain_derivative_needs_a_derivative_for_each_function():
         f, df = Counted(np.sin), Counted(np.cos)
         with pytest.raises(ValueError):
             day02.chain_derivative([f] * functions, [df] * derivatives, 1.0)
-            pytest.fail(f"{functions} functions with {derivatives} derivatives were accepted")
+            pytest.fail(f"functions: {functions}, derivatives: {derivatives}: they were accepted")
         assert f.calls == df.calls == 0, "functions were called before the lengths were compared"
 
 
