@@ -187,7 +187,8 @@ def fold(columns: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarr
 def stacked(a: np.ndarray, groups: int) -> np.ndarray:
     """(N, C, …, OH, OW) as a stack of matrices (S, groups, C / groups · …, L): one for each image,
     with a column for each place; or, where rows are SHORT, one for each place, with a column for
-    each image. Of ``images`` and a slice of them it is a view, of ``windows`` a copy."""
+    each image. Of whole images, as ``images`` or np.empty makes them, and of a slice along N it is
+    a view; of ``windows`` and of a part of each image a copy: what is written there is lost."""
     n, c, *kernel, rows, across = a.shape
     depth = c // groups * math.prod(kernel)
     if across <= SHORT:
@@ -267,7 +268,8 @@ class Convolve(Function):
     matrices, ``filters_of`` w times its windows as columns; ``stacked`` makes a stack of them.
 
     All three Functions of today: sizes fit, and need no check. Arrays have any strides and one
-    dtype, float32 or float64, which is that of the result.
+    dtype, float32 or float64, which is that of the result. ``window`` and ``size`` are options,
+    given by name (``apply(x, w, window=window)``): a backward gives two shares.
 
     Limits of all three: no Python loop over elements, channels, filters or groups; ``blocks`` says
     how many images are looked at in one step. A forward needs at its peak, beside arguments and
@@ -295,7 +297,8 @@ class ToImages(Function, op="to_images"):
 
     Each y[n, m, i, j] is handed back to all that it was made of in ``Convolve``, with the weight
     that it was made with: the filters' matrix transposed, times y, is columns, and ``fold`` adds
-    them up. Where ``as_convolution`` knows a faster way to the same images, that may be taken.
+    them up. Where ``as_convolution`` knows a faster way to the same images, that may be taken; if
+    it is by ``Convolve.forward(ctx, …)``, that saves too, and what is saved here comes after it.
     """
 
     @staticmethod
@@ -519,7 +522,8 @@ class Largest(Function):
 def pooling(
     what: str, x: Tensor, kernel: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1
 ) -> Window:
-    """The window of a pool, checked: at most half of it may lie in the padding."""
+    """The window of a pool, checked: at most half of it may lie in the padding, and wherever it
+    stands it meets a pixel of the image, which a dilated one need not."""
     if isinstance(padding, str):
         raise ValueError(f"{what}: a padding of {padding!r}: pools take numbers")
     window = window_of(what, kernel, kernel if stride is None else stride, padding, dilation)
@@ -527,6 +531,14 @@ def pooling(
         if 2 * n > d * (k - 1) + 1:
             raise ValueError(f"{what}: a padding of {n} is more than half of a kernel of {k}")
     check_fit(what, window, x.shape[2:])
+    for k, s, d, (before, _), n, count in zip(
+        *(window.kernel, window.stride, window.dilation, window.padding),
+        *(x.shape[2:], window.places(x.shape[2:])),
+        strict=True,
+    ):
+        pixels = np.arange(count)[:, None] * s + np.arange(k) * d - before
+        if not ((pixels >= 0) & (pixels < n)).any(1).all():
+            raise ValueError(f"{what}: a kernel of {k} at dilation {d} meets no pixel of {n}")
     return window
 
 
@@ -543,7 +555,8 @@ def max_pool2d(
 
     Windows are cut off at no side: rows and columns that fill no window any more are left out.
     ``pooling`` makes the window, and refuses, naming ``max_pool2d``: padding of more than half of
-    the kernel (dilated), a window that does not fit, and what ``window_of`` refuses, with "same".
+    the kernel (dilated), a window that does not fit, or, dilated, meets no pixel where it stands, and
+    what ``window_of`` refuses, with "same".
 
     >>> max_pool2d(Tensor([[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 6.0]]]), 2).tolist()
     [[[5.0, 8.0]]]

@@ -233,7 +233,8 @@ def fold(columns: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarr
 def stacked(a: np.ndarray, groups: int) -> np.ndarray:
     """(N, C, …, OH, OW) as a stack of matrices (S, groups, C / groups · …, L): one for each image,
     with a column for each place; or, where rows are SHORT, one for each place, with a column for
-    each image. Of ``images`` and a slice of them it is a view, of ``windows`` a copy."""
+    each image. Of whole images, as ``images`` or np.empty makes them, and of a slice along N it is
+    a view; of ``windows`` and of a part of each image a copy: what is written there is lost."""
     n, c, *kernel, rows, across = a.shape
     depth = c // groups * math.prod(kernel)
     if across <= SHORT:
@@ -313,7 +314,8 @@ class Convolve(Function):
     matrices, ``filters_of`` w times its windows as columns; ``stacked`` makes a stack of them.
 
     All three Functions of today: sizes fit, and need no check. Arrays have any strides and one
-    dtype, float32 or float64, which is that of the result.
+    dtype, float32 or float64, which is that of the result. ``window`` and ``size`` are options,
+    given by name (``apply(x, w, window=window)``): a backward gives two shares.
 
     Limits of all three: no Python loop over elements, channels, filters or groups; ``blocks`` says
     how many images are looked at in one step. A forward needs at its peak, beside arguments and
@@ -330,8 +332,8 @@ class Convolve(Function):
         # HINT: columns = stacked(windows(padded(x[some], window), window), groups) has four axes,
         # filters_of(w, window) three: they broadcast.
         # HINT: for some in blocks(…): out[some] = unstacked(filters @ columns, out[some].shape).
-        # If out is of images(…), np.matmul(filters, columns, out=stacked(out[some], groups)) writes
-        # there at once.
+        # np.matmul(filters, columns, out=stacked(out[some], groups)) writes there at once.
+        # images(…) makes an out in the order that the next layer reads fastest.
         of_x, of_w = ctx.needs_input_grad
         ctx.window, ctx.size = window, x.shape[2:]
         ctx.save_for_backward(x if of_w else None, w if of_x else None)
@@ -365,7 +367,8 @@ class ToImages(Function, op="to_images"):
 
     Each y[n, m, i, j] is handed back to all that it was made of in ``Convolve``, with the weight
     that it was made with: the filters' matrix transposed, times y, is columns, and ``fold`` adds
-    them up. Where ``as_convolution`` knows a faster way to the same images, that may be taken.
+    them up. Where ``as_convolution`` knows a faster way to the same images, that may be taken; if
+    it is by ``Convolve.forward(ctx, …)``, that saves too, and what is saved here comes after it.
     """
 
     @staticmethod
@@ -378,7 +381,7 @@ class ToImages(Function, op="to_images"):
         # HINT: columns = filters_of(w, window).transpose(0, 2, 1) @ stacked(y[some], groups)
         # HINT: unstacked(columns, shape) reads the product as (N, C, kh, kw, OH, OW), for fold.
         # HINT: if as_convolution(…) gives filters and a window, Convolve.forward(ctx, y, *them) is
-        # the result. It saves what *its* backward needs: save yours after it.
+        # the result.
         channels, groups = window.groups * w.shape[1], window.groups
         convolution = as_convolution(w, window, size, y.shape[2:])
         if convolution:
@@ -428,7 +431,7 @@ class ToFilters(Function, op="to_filters"):
         # HINT: lined_up does so, for the windows (C / groups · kh · kw rows in each group) as for y
         # (M / groups rows).
         # HINT: total += maps @ columns.transpose(0, 2, 1), from zeros of the shape of one product.
-        # The other way round, columns @ maps.transpose(0, 2, 1), BLAS is faster.
+        # BLAS is faster the other way round, columns @ maps.transpose(0, 2, 1), transposed at last.
         of_x, of_y = ctx.needs_input_grad
         ctx.window, ctx.size = window, x.shape[2:]
         ctx.save_for_backward(x if of_y else None, y if of_x else None)
@@ -717,7 +720,8 @@ class Largest(Function):
 def pooling(
     what: str, x: Tensor, kernel: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1
 ) -> Window:
-    """The window of a pool, checked: at most half of it may lie in the padding."""
+    """The window of a pool, checked: at most half of it may lie in the padding, and wherever it
+    stands it meets a pixel of the image, which a dilated one need not."""
     if isinstance(padding, str):
         raise ValueError(f"{what}: a padding of {padding!r}: pools take numbers")
     window = window_of(what, kernel, kernel if stride is None else stride, padding, dilation)
@@ -725,6 +729,14 @@ def pooling(
         if 2 * n > d * (k - 1) + 1:
             raise ValueError(f"{what}: a padding of {n} is more than half of a kernel of {k}")
     check_fit(what, window, x.shape[2:])
+    for k, s, d, (before, _), n, count in zip(
+        *(window.kernel, window.stride, window.dilation, window.padding),
+        *(x.shape[2:], window.places(x.shape[2:])),
+        strict=True,
+    ):
+        pixels = np.arange(count)[:, None] * s + np.arange(k) * d - before
+        if not ((pixels >= 0) & (pixels < n)).any(1).all():
+            raise ValueError(f"{what}: a kernel of {k} at dilation {d} meets no pixel of {n}")
     return window
 
 
@@ -741,7 +753,8 @@ def max_pool2d(
 
     Windows are cut off at no side: rows and columns that fill no window any more are left out.
     ``pooling`` makes the window, and refuses, naming ``max_pool2d``: padding of more than half of
-    the kernel (dilated), a window that does not fit, and what ``window_of`` refuses, with "same".
+    the kernel (dilated), a window that does not fit, or, dilated, meets no pixel where it stands, and
+    what ``window_of`` refuses, with "same".
 
     >>> max_pool2d(Tensor([[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 6.0]]]), 2).tolist()
     [[[5.0, 8.0]]]

@@ -386,8 +386,10 @@ def test_functions_keep_what_they_need(name, needs, rng):
         ((64, 8, 64, 64), (4, 8, 1, 1), dict(stride=8)),  # images 64 times as large as the columns
         ((16, 64, 16, 16), (1, 64, 3, 3), dict(padding=1)),  # columns 9 times as large as the rest
         ((64, 64, 16, 16), (1, 64, 4, 4), dict(stride=(2, 1))),  # the same, and images come apart
+        ((200, 8, 32, 32), (1, 8, 3, 3), dict(padding=1)),  # all images padded at once: 15 MB
+        ((32, 64, 16, 16), (256, 64, 3, 3), dict(padding=1)),  # the filters of each block: 38 MB
     ],
-    ids=["columns", "filters", "results", "images", "one filter", "one filter, stride 2"],
+    ids=["columns", "filters", "results", "images", "one", "stride 2", "padding", "many filters"],
 )
 def test_memory_of_the_functions(name, x, w, options, rng):
     window = day.window_of("f", w[2:], **options)
@@ -573,7 +575,7 @@ def test_order_of_the_arguments(rng):
         ((1, 2, 4, 4), (2, 3, 2, 2), None, {"output_padding": (2, 0), "stride": 2}, ["2"]),
         ((1, 2, 4, 4), (2, 3, 2, 2), None, {"output_padding": (0, -1)}, ["-1"]),
         ((1, 2, 1, 4), (2, 3, 2, 2), None, {"padding": 2}, ["2"]),
-        ((1, 2, 1, 4), (2, 3, 2, 2), None, {"padding": 1}, ["1"]),  # a result of no rows
+        ((1, 2, 1, 4), (2, 3, 2, 2), None, {"padding": 1}, []),  # a result of no rows
         ((1, 2, 4, 4), (2, 3, 3, 3), None, {"padding": "same"}, ["same"]),
         ((1, 2, 4, 4), (2, 3, 3, 3), None, {"padding": "valid"}, ["valid"]),
         ((2, 4), (2, 3, 2, 2), None, {}, ["(2, 4)"]),
@@ -770,6 +772,19 @@ def test_pools_refuse(name, shape, options, named):
     getattr(day, name)(leaf(np.ones((1, 5, 5))), 3)  # which is not refused
     refused(getattr(day, name), leaf(np.ones(shape)), what=f"{name} of {shape}, {options}",
             names=[name, *named], **options)  # fmt: skip
+
+
+@exercise("max_pool2d")
+@pytest.mark.parametrize(
+    "n, fits", [(1, False), (3, False), (4, True), (9, True)]
+)  # a kernel that reads pixels -1 and 3 first
+def test_a_window_without_a_pixel_is_refused(n, fits):
+    x, options = leaf(np.ones((1, 1, n, 4))), dict(stride=1, padding=1, dilation=4)
+    if fits:
+        assert day.max_pool2d(x, 2, **options).data.min() == 1.0
+        return
+    refused(day.max_pool2d, x, 2, what=f"a height of {n}, kernel 2, {options}",
+            names=["max_pool2d", n], **options)  # fmt: skip
 
 
 @exercise("adaptive_avg_pool2d")
