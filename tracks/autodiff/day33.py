@@ -555,8 +555,8 @@ def max_pool2d(
 
     Windows are cut off at no side: rows and columns that fill no window any more are left out.
     ``pooling`` makes the window, and refuses, naming ``max_pool2d``: padding of more than half of
-    the kernel (dilated), a window that does not fit, or, dilated, meets no pixel where it stands, and
-    what ``window_of`` refuses, with "same".
+    the kernel (dilated), a window that does not fit, or, dilated, meets no pixel where it stands,
+    and what ``window_of`` refuses, with "same".
 
     >>> max_pool2d(Tensor([[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 6.0]]]), 2).tolist()
     [[[5.0, 8.0]]]
