@@ -55,7 +55,8 @@ def graded(tmp_path: Path) -> Any:
     module: dict[str, Any] = {}
     exec(compile(ANSWER, str(file), "exec"), module)
     folder = tmp_path / "tracks"
-    day = SimpleNamespace(folder=folder, tests=folder / "tests" / "test_day01.py")
+    tests = folder / "tests" / "test_day01.py"
+    day = SimpleNamespace(folder=folder, root=tmp_path, tests=tests)
     given = frozenset({6})
     return SimpleNamespace(day=day, file=file, given_lines=given, answer=module)
 
@@ -270,6 +271,22 @@ def test_of_a_wrapped_error_the_inner_one_is_told(graded: Any) -> None:
     plain = ValueError("outer")
     plain.__cause__ = ValueError("one")
     assert innermost(plain) is plain
+
+
+@pytest.mark.parametrize(
+    ("line", "begins"),
+    [("int('x')", "ValueError: "), ("import no_such_module", "cannot be imported: ")],
+)
+def test_an_error_of_an_earlier_day_names_its_line(graded: Any, line: str, begins: str) -> None:
+    earlier = graded.day.folder / "autodiff" / "day02.py"
+    module: dict[str, Any] = {}
+    exec(compile(f"def f():\n    {line}\n", str(earlier), "exec"), module)
+    try:
+        module["f"]()
+    except (ValueError, ImportError) as error:
+        found = failure(graded, error)
+    assert found.message.startswith(begins)
+    assert "It was raised at tracks/autodiff/day02.py:2, which" in found.message
 
 
 def test_a_dead_context_is_seen_through_the_chain() -> None:
