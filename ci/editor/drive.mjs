@@ -36,8 +36,8 @@ const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
 let pictures = 0;
 const picture = (name) => page.screenshot({ path: join(OUT, `${++pictures}-${name}.png`) });
 
-// Takes what the command palette (F1) or the list of files (Control+P) offers for TEXT.
 const SOON = { timeout: 10000 };
+// Takes what the command palette (F1) or the list of files (Control+P) offers for TEXT.
 const pick = async (text) => {
   const row = page.locator('.quick-input-list .monaco-list-row', { hasText: text.split('/').pop() }).first();
   await page.locator('.quick-input-widget input').first().pressSequentially(text, { delay: 5, ...SOON });
