@@ -112,8 +112,8 @@ def landlock(rules: Rules) -> None:
     for paths, rights in ((rules.readable, reads), (rules.writable, handled)):
         for path in paths:
             _allow(ruleset, path, rights & handled)
-    if rules.gpu:
-        _allow(ruleset, "/proc", WRITE_FILE)
+    if rules.gpu:  # a thread's name is written with O_TRUNC, to which TRUNCATE says yes or no
+        _allow(ruleset, "/proc", (WRITE_FILE | TRUNCATE) & handled)
     _called(_LIBC.syscall(RESTRICT_SELF, ruleset, 0), "landlock")
     os.close(ruleset)
 

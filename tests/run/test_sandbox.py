@@ -65,7 +65,8 @@ def test_landlock(code: str, tmp_path: Path) -> None:
 
 
 def write_below_proc(path: str) -> str:
-    return f"f = os.open({path}, os.O_WRONLY); print(os.write(f, b'name'))"
+    """As fopen(path, "w") does it, which truncates."""
+    return f"f = os.open({path}, os.O_WRONLY | os.O_TRUNC); print(os.write(f, b'name'))"
 
 
 @LINUX
