@@ -121,12 +121,26 @@ def _changed(parts: list[_Noted]) -> Iterator[str]:
         now = noted.names
         for attribute, (before, text) in noted.marks.items():
             value = now.get(attribute)
+            if value is not before[0] and _wrapped_by_torch(value, before[0]):
+                value = before[0]
             same = value is before[0] and (not text or repr(value)[:_SHORT] == text)
             if same and id(before) not in runs:
                 after = _parts(value, noted.deep)
                 runs[id(before)] = len(after) == len(before) and all(map(is_, after, before))
             if not same or not runs[id(before)]:
                 yield f"{noted.name}.{attribute}"
+
+
+def _wrapped_by_torch(value: Any, before: Any) -> bool:
+    """Whether torch itself replaced ``before``: torch._dynamo does so with torch.manual_seed while
+    it is imported, which many a call of torch does when it first needs it."""
+    compiler = sys.modules.get("torch._compile")
+    if compiler is None or not isinstance(value, FunctionType):
+        return False
+    if value.__code__ not in compiler._disable_dynamo.__code__.co_consts:
+        return False
+    held = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+    return any(name == "fn" and cell.cell_contents is before for name, cell in held)
 
 
 def _parts(value: Any, deep: bool = True) -> list[Any]:

@@ -110,3 +110,17 @@ def test_of_code_that_nobody_has_read_more_is_looked_at(monkeypatch: pytest.Monk
         }  # fmt: skip
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_what_torch_itself_replaces_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing torch._dynamo, which torch does when it first needs it, wraps torch.manual_seed."""
+    import torch
+
+    monkeypatch.setattr(torch, "manual_seed", torch.random.manual_seed)  # as before that import
+    seal = Seal(deep=True)
+    monkeypatch.setattr(torch, "manual_seed", torch._disable_dynamo(torch.random.manual_seed))
+    assert seal.broken() == []
+    monkeypatch.setattr(torch, "manual_seed", torch._disable_dynamo(nothing))
+    assert seal.broken() == ["torch.manual_seed"]
+    monkeypatch.setattr(torch, "manual_seed", nothing)
+    assert seal.broken() == ["torch.manual_seed"]
