@@ -40,17 +40,19 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MAX_BLOCK, LONG_BLOCK = 16_384, 8192
 
 
-def _blocks(columns: int) -> dict[str, int]:
+def _blocks(columns: int, elements: int = 16) -> dict[str, int]:
     """Keywords of a launch: a block, how many blocks cover a row, and the warps.
 
-    As on day 13, 16 elements a thread, with 4 warps at least. A row of up to MAX_BLOCK columns is
-    one block; longer ones are taken in smaller blocks, because the loops need registers beside the
-    block that stays. With BLOCKS as a constant the compiler makes a kernel for rows of one block,
-    which has no loop, another one for three blocks, and so on.
+    A row of up to MAX_BLOCK columns is one block; longer ones are taken in smaller blocks, because
+    the loops need registers beside the block that stays. With BLOCKS as a constant the compiler
+    makes a kernel for rows of one block, which has no loop, another one for three blocks, and so on.
+
+    A thread has so many elements of a block, 16 as on day 13, where a block has 2048 or more. With
+    32 half as many warps wait for each other at every sum.
     """
     whole = columns <= MAX_BLOCK
     block = triton.next_power_of_2(max(columns, 1)) if whole else LONG_BLOCK
-    warps = min(max(block // (32 * 16), 4), 32)
+    warps = max(block, 2048) // (32 * elements)
     return {"BLOCK": block, "BLOCKS": triton.cdiv(columns, block), "num_warps": warps}
 
 

@@ -40,17 +40,19 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MAX_BLOCK, LONG_BLOCK = 16_384, 8192
 
 
-def _blocks(columns: int) -> dict[str, int]:
+def _blocks(columns: int, elements: int = 16) -> dict[str, int]:
     """Keywords of a launch: a block, how many blocks cover a row, and the warps.
 
-    As on day 13, 16 elements a thread, with 4 warps at least. A row of up to MAX_BLOCK columns is
-    one block; longer ones are taken in smaller blocks, because the loops need registers beside the
-    block that stays. With BLOCKS as a constant the compiler makes a kernel for rows of one block,
-    which has no loop, another one for three blocks, and so on.
+    A row of up to MAX_BLOCK columns is one block; longer ones are taken in smaller blocks, because
+    the loops need registers beside the block that stays. With BLOCKS as a constant the compiler
+    makes a kernel for rows of one block, which has no loop, another one for three blocks, and so on.
+
+    A thread has so many elements of a block, 16 as on day 13, where a block has 2048 or more. With
+    32 half as many warps wait for each other at every sum.
     """
     whole = columns <= MAX_BLOCK
     block = triton.next_power_of_2(max(columns, 1)) if whole else LONG_BLOCK
-    warps = min(max(block // (32 * 16), 4), 32)
+    warps = max(block, 2048) // (32 * elements)
     return {"BLOCK": block, "BLOCKS": triton.cdiv(columns, block), "num_warps": warps}
 
 
@@ -178,8 +180,8 @@ def layer_norm_kernel(
     # TODO: as rms_norm_kernel, with the row's mean and m2 by layer_norm_merge_kernel.
     # HINT: What must be subtracted from the block that stayed in registers: its mean, or the row's?
     ### BEGIN SOLUTION
-    # HINT: mean, m2 = layer_norm_merge_kernel(0.0, 0.0, first, 0, columns, BLOCK), and in the loop
-    #       the same with mean, m2 and block * BLOCK in place of the zeros.
+    # HINT: Of block 0, mean, m2 = layer_norm_merge_kernel(0.0, 0.0, first, 0, columns, BLOCK), or
+    #       two sums in its place; in the loop it merges mean, m2, x, block * BLOCK.
     # HINT: scale = 1.0 / tl.sqrt(m2 / columns + eps); what is stored of each block is
     #       (x - mean) * scale * weight + bias.
     row = tl.program_id(0).to(tl.int64)
@@ -189,7 +191,10 @@ def layer_norm_kernel(
     inside = lane < columns
     first = tl.load(x_row + lane * column_stride, mask=inside, other=0.0)
     first = first.to(tl.float32)
-    mean, m2 = layer_norm_merge_kernel(0.0, 0.0, first, 0, columns, BLOCK)
+    # Not merged with nothing: then first - mean is the distance that is squared here.
+    mean = tl.sum(first, axis=0) / tl.minimum(columns, BLOCK)
+    distance = tl.where(inside, first - mean, 0.0)
+    m2 = tl.sum(distance * distance, axis=0)
     for block in range(1, BLOCKS):
         column = block * BLOCK + lane
         place = x_row + column * column_stride
@@ -243,10 +248,12 @@ def layer_norm(
     # HINT: What has this launcher to hand over that rms_norm had not?
     ### BEGIN SOLUTION
     # HINT: As in rms_norm, with the bias after the weight.
-    # HINT: layer_norm_kernel[(rows,)](x, weight, bias, out, *x.stride(), columns, eps, ...)
+    # HINT: layer_norm_kernel[(rows,)](x, weight, bias, out, *x.stride(), columns, eps, ...); with
+    #       32 elements a thread, half the warps wait for each other at each of the two sums.
     rows, columns = x.shape
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    layer_norm_kernel[(rows,)](x, weight, bias, out, *x.stride(), columns, eps, **_blocks(columns))
+    blocks = _blocks(columns, elements=32)
+    layer_norm_kernel[(rows,)](x, weight, bias, out, *x.stride(), columns, eps, **blocks)
     return out
     ### END SOLUTION
 
