@@ -123,13 +123,17 @@ def write_own_threads_only(rules: Rules) -> None:
 
     A rule holds for a folder that exists, and the folder of a process is made with it: so the fork
     that grades takes this upon itself, and the rules before it must allow all of /proc (Rules.gpu).
+    To move a file to another folder is refused by any rules that do not allow it (REFER), and
+    Triton's cache does that.
     """
-    attributes = struct.pack("=Q", WRITE_FILE)
+    handled = WRITE_FILE | (REFER if landlock_version() >= 2 else 0)
+    attributes = struct.pack("=Q", handled)
     ruleset = _called(
         _LIBC.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0), "landlock"
     )
-    for path in (*rules.writable, "/proc/self/task"):
-        _allow(ruleset, path, WRITE_FILE)
+    for path in rules.writable:
+        _allow(ruleset, path, handled)
+    _allow(ruleset, "/proc/self/task", WRITE_FILE)
     _called(_LIBC.syscall(RESTRICT_SELF, ruleset, 0), "landlock")
     os.close(ruleset)
 

@@ -45,7 +45,7 @@ def _blocks(columns: int, elements: int = 16) -> dict[str, int]:
 
     A row of up to MAX_BLOCK columns is one block; longer ones are taken in smaller blocks, because
     the loops need registers beside the block that stays. With BLOCKS as a constant the compiler
-    makes a kernel for rows of one block, which has no loop, another one for three blocks, and so on.
+    makes a kernel for rows of one block, which has no loop, another one for three blocks and so on.
 
     A thread has so many elements of a block, 16 as on day 13, where a block has 2048 or more. With
     32 half as many warps wait for each other at every sum.
