@@ -43,3 +43,18 @@ def test_compiled() -> None:
     ends = torch.tensor(ENDS[0], dtype=torch.int32)
     compiled = torch.compile(grouped_mm, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, weight, ends), by_hand(x, weight, ENDS[0]))
+
+
+def test_gradients_of_the_weights_are_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one for each group: with 64 experts that would be 64 launches, and a wait for ends."""
+    x = torch.randn(10, 16, requires_grad=True)
+    weight = torch.randn(4, 16, 32, requires_grad=True)
+    ends = torch.tensor(ENDS[0], dtype=torch.int32)
+    due = torch.autograd.grad(by_hand(x, weight, ENDS[0]).sum(), (x, weight))
+
+    def alone(*_: object, **__: object) -> None:
+        raise AssertionError("a product for each group")
+
+    monkeypatch.setattr(torch, "mm", alone)
+    got = torch.autograd.grad(grouped_mm(x, weight, ends).sum(), (x, weight))
+    torch.testing.assert_close(got, due)

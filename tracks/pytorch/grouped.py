@@ -77,6 +77,14 @@ def _product(x: torch.Tensor, weight: torch.Tensor, ends: torch.Tensor) -> torch
 def _outer(x: torch.Tensor, y: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
     """x (rows, a), y (rows, b) → (groups, a, b): x.mT @ y over the rows of each group."""
     x, y = x.contiguous(), y.contiguous()
+    widths = x.shape[1] * x.element_size(), y.shape[1] * y.element_size()
+    if _torch_can(x, y) and all(width % 16 == 0 for width in widths):
+        result: torch.Tensor = torch._grouped_mm(x.mT, y, offs=ends)
+        if x.is_cuda and torch.cuda.get_device_capability(x.device) >= (10, 0):
+            # Of a group without rows it leaves what it likes (pytorch/pytorch issue 172439).
+            none = torch.diff(ends, prepend=ends.new_zeros(1)) == 0
+            result.masked_fill_(none[:, None, None], 0.0)
+        return result
     out = x.new_zeros(len(ends), x.shape[1], y.shape[1])
     start = 0
     for group, end in enumerate(ends.tolist()):
