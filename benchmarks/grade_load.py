@@ -163,12 +163,7 @@ def main() -> int:
         f"{seconds:.0f} s, {seconds / options.n:.2f} s a submission",
     ]
     if memory:
-        half = memory[len(memory) // 2 :]
-        after = memory[len(memory) // 10] >> 20
-        lines.append(
-            f"memory of the command: {after} MB after a tenth, {half[0] >> 20} MB after half, "
-            f"{max(half) >> 20} MB at most after that"
-        )
+        lines.append(told(memory))
     print("\n".join(lines))
     for line in (lost + bad)[:20]:
         print(f"  {line}")
@@ -178,21 +173,41 @@ def main() -> int:
     return 1 if lost or bad or left else 0
 
 
-def graded(classroom: Path, out: Path, options: argparse.Namespace) -> tuple[list[int], int]:
-    """Run the command. → its resident memory over time, and its exit code"""
+Seen = tuple[int, int]
+"""How many submissions are graded, and the command's resident memory in bytes."""
+
+
+def told(memory: list[Seen]) -> str:
+    """One line: what it needs while it grades, and for the gradebook of all at the end."""
+    graded_last = memory[-1][0]
+
+    def when(share: float) -> int:
+        return next(rss for n, rss in memory if n >= share * graded_last) >> 20
+
+    return (
+        f"memory of the command: {when(0.1)} MB after a tenth, {when(0.5)} MB after half, "
+        f"{when(1.0)} MB when all are graded; {max(rss for _, rss in memory) >> 20} MB at most, "
+        "while it writes the gradebook"
+    )
+
+
+def graded(classroom: Path, out: Path, options: argparse.Namespace) -> tuple[list[Seen], int]:
+    """Run the command. → what was seen of it every half second, and its exit code"""
     import psutil
 
     command = [sys.executable, "-m", "harness", "grade"]
     environment = {**os.environ, "SUBMISSIONS": str(classroom), "OUT": str(out), "DEVICE": "cpu",
                    "SEED": str(SEED), "JOBS": options.jobs, "ENGINE": options.engine}  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    memory: list[int] = []
+    memory: list[Seen] = []
     watched, over = psutil.Process(process.pid), threading.Event()
 
     def look() -> None:
         while not over.wait(0.5):
             try:
-                memory.append(watched.memory_info().rss)
+                kept = out / "records"
+                done = len(os.listdir(kept)) if kept.is_dir() else 0
+                memory.append((done, watched.memory_info().rss))
             except psutil.Error:
                 return
 

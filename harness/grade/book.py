@@ -110,8 +110,8 @@ def make_book(
             found = submission.days.get((day.track, day.number))
             if found is None:
                 grades.append(_without(day, weights, NOT_HANDED_IN, ""))
-            elif key in records:
-                grades.append(_graded(day, weights, records[key], found.path))
+            elif (record := records.get(key)) is not None:
+                grades.append(_graded(day, weights, record, found.path))
             else:
                 why = failures.get(key, "the run was stopped before")
                 grades.append(_without(day, weights, NOT_GRADED, why))

@@ -16,7 +16,7 @@ from harness.grade import formats
 from harness.grade.book import Gradebook, make_book
 from harness.grade.local import grade_here
 from harness.grade.page import page
-from harness.grade.records import Records
+from harness.grade.records import Kept, Records
 from harness.grade.similar import Likeness, likeness
 from harness.grade.submissions import Submission, read_all
 from harness.grade.task import SANDBOX, Record, Task, is_stub, task_of
@@ -92,15 +92,14 @@ class _Run:
 
     def __init__(self, records: Records, tasks: Sequence[Task]) -> None:
         self._kept = records
-        self.records: dict[Place, Record] = {}
+        self.records: Kept[Place] = Kept(records)
         self.failures: dict[Place, str] = {}
         self.new = 0
         self._new: list[Task] = []
         self._started = time.monotonic()
         for task in tasks:
-            known = records.get(task.key)
-            if known is not None:
-                self.records[_place(task)] = known
+            if records.get(task.key) is not None:
+                self.records.note(_place(task), task.key)
             else:
                 self._new.append(task)
 
@@ -129,7 +128,7 @@ class _Run:
             word = f"not graded: {problem}"
         else:
             self._kept.add(record)
-            self.records[place] = record
+            self.records.note(place, record.key)
             self.new += 1
             passed = sum(e.status == "passed" for e in record.result.exercises)
             word = f"{passed}/{len(record.result.exercises)}"

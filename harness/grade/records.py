@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.grade.task import Record
 from harness.progress import put
 from harness.usage import Usage
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Records:
@@ -50,3 +53,27 @@ class Records:
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+class Kept(Mapping[Name, Record]):
+    """Records by a name of the caller's, read from their files when they are asked for: those of a
+    class do not have to be in memory at once."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._keys: dict[Name, str] = {}
+
+    def note(self, name: Name, key: str) -> None:
+        self._keys[name] = key
+
+    def __getitem__(self, name: Name) -> Record:
+        record = self._records.get(self._keys[name])
+        if record is None:
+            raise KeyError(name)  # somebody took the file away
+        return record
+
+    def __iter__(self) -> Iterator[Name]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
