@@ -153,7 +153,9 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
         where = f"{_short(failure.file)}:{failure.line}"
         console.print(Text(f"        at {where}", style="dim"))
     if verbose and failure.detail:
-        _traceback(failure.detail, console, "        ")
+        # The message stands above; what pytest adds to it does not.
+        detail = failure.detail.replace(f"AssertionError: {failure.message}\n", "")
+        _traceback(detail.removesuffix(f"AssertionError: {failure.message}"), console, "        ")
 
 
 def _traceback(detail: str, console: Console, indent: str) -> None:

@@ -122,6 +122,24 @@ def test_a_traceback_keeps_its_indent_and_names_files_as_elsewhere() -> None:
     assert "x + x" in text and "^" not in text and "-v" not in text
 
 
+def test_a_traceback_does_not_say_the_message_again() -> None:
+    shown = failing("x has the shape (1,), the result ()")
+    (test,) = shown.tests
+    assert test.failure
+    for ends in ("\nassert () == (1,)\n", ""):
+        detail = f'  File "day13.py", line 3, in f\nAssertionError: {test.failure.message}{ends}'
+        text = screen(replace_failure(shown, detail), verbose=True)
+        assert text.count("x has the shape") == 1 and 'File "day13.py"' in text
+        assert ("assert () == (1,)" in text) == bool(ends)
+
+
+def replace_failure(shown: DayResult, detail: str) -> DayResult:
+    (test,) = shown.tests
+    assert test.failure
+    test.failure = replace(test.failure, detail=detail)
+    return shown
+
+
 def test_all_failures_and_their_tracebacks_where_asked_for() -> None:
     shown = result()
     for number, test in enumerate(shown.tests):

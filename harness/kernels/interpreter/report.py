@@ -93,6 +93,8 @@ class NeverWritten:
     first: tuple[tuple[int, ...], ...]
     kernels: tuple[str, ...]
     """The launches that had the tensor as an argument, with their grids."""
+    stored: tuple[str, ...] | None = None
+    """Where nothing of it was written: the arguments into which these launches stored."""
 
     def __str__(self) -> str:
         if not self.count:
@@ -103,7 +105,12 @@ class NeverWritten:
         noun = "element" if self.elements == 1 else "elements"
         noun += " was" if self.count == 1 else " were"
         by = f" by {', '.join(self.kernels)}" if self.kernels else ""
-        return f"{self.count:,} of {self.elements:,} {noun} never written{by}: first at {places}."
+        told = f"{self.count:,} of {self.elements:,} {noun} never written{by}: first at {places}."
+        if self.stored:
+            told += f" What was stored went into {', '.join(self.stored)}."
+        elif self.stored is not None:
+            told += " Nothing was stored at all: tl.store does that, what a kernel returns is lost."
+        return told
 
 
 @dataclass
@@ -187,7 +194,8 @@ def never_written(tensor: Any, among: Array | None = None) -> NeverWritten | Non
     ``among``: only these are of interest, a mask in the tensor's shape. An output that begins as
     zeros may rightly be left alone in places.
     """
-    memory = _storages.get(storage_reference(tensor).cdata)
+    key = storage_reference(tensor).cdata
+    memory = _storages.get(key)
     if memory is None:
         return None
     step = max(tensor.element_size() // memory.step, 1)
@@ -199,4 +207,19 @@ def never_written(tensor: Any, among: Array | None = None) -> NeverWritten | Non
     written = np.lib.stride_tricks.as_strided(flat, tuple(tensor.size()), strides)
     missing = np.argwhere(~written if among is None else ~written & among)
     places = tuple(tuple(int(i) for i in place) for place in missing[:8])
-    return NeverWritten(len(missing), tensor.numel(), places, tuple(memory.kernels))
+    stored = None if written.any() or not len(missing) else _stored_elsewhere(key)
+    return NeverWritten(len(missing), tensor.numel(), places, tuple(memory.kernels), stored)
+
+
+def _stored_elsewhere(key: int) -> tuple[str, ...] | None:
+    """The arguments that were written by the launches with the storage ``key``; None where some of
+    these launches are no longer known, or no program ran in them."""
+    launches = [
+        report
+        for report in _reports
+        if any(region.storage.key == key for region in report._launch.arguments.regions)
+    ]
+    if len(_reports) == _KEEP or not any(report.programs for report in launches):
+        return None
+    names = [a.name for report in launches for a in report.arguments if a.written]
+    return tuple(dict.fromkeys(names))

@@ -261,6 +261,25 @@ def test_grid_rounded_down_leaves_the_tail_unwritten() -> None:
     assert str(seen).startswith("4 of 100 elements were never written by `fill_some` (grid (3,))")
 
 
+@triton.jit
+def into_the_first(a_ptr, b_ptr, STORES: tl.constexpr):
+    x = tl.load(a_ptr + tl.arange(0, 4))
+    if STORES:
+        tl.store(a_ptr + tl.arange(0, 4), x + 1)
+    else:
+        return x + 1
+
+
+def test_where_nothing_was_written_it_is_said_what_was() -> None:
+    a, b = torch.ones(4), torch.empty(4)
+    into_the_first[(1,)](a, b, STORES=True)
+    assert str(interpreter.never_written(b)).endswith("What was stored went into a_ptr.")
+    assert interpreter.never_written(a).count == 0
+    c = torch.empty(4)
+    into_the_first[(1,)](a, c, STORES=False)
+    assert "Nothing was stored at all" in str(interpreter.never_written(c))
+
+
 def test_no_programs_write_nothing() -> None:
     x = torch.empty(3, dtype=torch.int32)
     fill_some[(0,)](x, 3, BLOCK=4)

@@ -17,7 +17,7 @@ VOCAB, PROMPT = 256, 8
 @bench(
     "generate",
     unit="time",
-    cases=[Case(new=n, texts=16, dim=1024, depth=2) for n in (64, 256, 504)],
+    cases=[Case(new=n, texts=32, dim=1024, depth=2) for n in (64, 128, 256)],
     cpu_cases=[Case(new=n, texts=1, dim=128, depth=2) for n in (16, 64, 248)],
     goals=[goal(at_most=0.6, of="uncached", new=range(200, 2000))],
 )

@@ -307,6 +307,8 @@ CHECKS = pytest.mark.parametrize(
     *[(1, 1, 33, 50, 8, 7, 3, "bfloat16"), (2, 1, 50, 33, 24, FAR, 0, "float32")],
     *[(2, 1, 20, 0, 8, 3, 0, "float32"), (2, 1, 0, 5, 8, 3, 0, "float32")],
     *[(0, 0, 3, 4, 8, 1, 0, "float32"), (1, 1, 70, 70, 16, 45, 0, "float32")],
+    # The tile of keys has three blocks of queries that are cut, two whole ones, and two more.
+    (4, 2, 128, 32, 16, 0, 78, "float32"),
     gpu=[
         *[(8, 2, 2000, 2000, 128, 255, 0, "bfloat16"), (4, 4, 3000, 3000, 64, 700, 100, "float16")],
         *[(4, 1, 1000, 1777, 80, 300, 0, "bfloat16"), (2, 2, 700, 500, 48, 64, 64, "float32")],
@@ -328,7 +330,7 @@ def test_with_the_tiles_of_config(check, dtype, rng):
 
 
 TEXTS = [
-    ((5, 20, 1), (5, 20, 1), FAR, 0),
+    ((5, 49, 1), (5, 49, 1), FAR, 0),
     ((16, 32, 15, 17), (16, 32, 15, 17), 6, 0),
     ((3, 0, 30, 2), (20, 4, 0, 35), FAR, 0),
     ((0, 0, 7, 0), (0, 3, 40, 0), 9, 2),
@@ -389,6 +391,14 @@ def test_beyond_int32(check, rng, monkeypatch):
             for n, (_, view) in zip(far, views, strict=True):
                 changed[n] = view
             check(*changed, 1, 0, 0.3, values=tensors[:count])
+
+
+@exercise("window_backward", ban=BAN)
+def test_heads_that_share_one_beyond_int32(rng, monkeypatch):
+    small(monkeypatch)
+    q, k, v, do = operands(rng, 1, 3, 1, 2, 2, 2, F16)
+    for (_, far_q), (_, far_do) in zip(far_apart(q), far_apart(do), strict=True):
+        check_backward(far_q, k, v, far_do, 1, 0, 0.3, values=(q, k, v, do))
 
 
 @CHECKS
@@ -490,7 +500,7 @@ def test_gradients_are_the_same_every_time(rng, monkeypatch):
 @CHECKS
 def test_many_heads_in_bands(check, rng, monkeypatch):
     small(monkeypatch)
-    q, k, v, do = operands(rng, 1, 3, 3, 20, 20, 8)
+    q, k, v, do = operands(rng, 1, 3, 3, 20, 24, 8)
     asked = []
     for name in ("_together", "_band"):
 
@@ -510,6 +520,14 @@ def test_large_scores(check, rng, monkeypatch):
     small(monkeypatch)
     q, k, v, do = operands(rng, 1, 1, 1, 20, 40, 16)
     check(30 * q, 30 * k, v, do, 9, 2, 0.1)
+
+
+@CHECKS
+def test_scores_far_below_zero(check, rng, monkeypatch):
+    """A place behind the last key, filled with 0, would have a score far above all others."""
+    small(monkeypatch)
+    q, k, v, do = operands(rng, 1, 1, 1, 5, 5, 16)
+    check(10 + q, -10 - k, v, do, 2, 2, 0.1)
 
 
 def refusals(rng):
