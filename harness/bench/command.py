@@ -47,14 +47,16 @@ def run_bench(
     root: Path = ROOT,
     console: Console | None = None,
     on_day: Callable[[DayBench], None] | None = None,
+    begun: Callable[[Day], bool] = lambda day: True,
 ) -> int:
     """Bench the chosen days and print tables; returns the exit code.
 
     ``against``: names of peers, or a comma-separated list. ``compare``: two result files instead
     of a run. ``impl``: whose answers are "yours"; "solution" measures the reference alone.
     ``threads``: of the CPU. Results go to ``.harness/bench`` with their plots, and to ``json_path``
-    too. ``on_day`` receives each finished day (for the medal in progress). Exit codes: 0 all right,
-    1 a wrong answer, a crash or a regression, 2 wrong usage.
+    too. ``on_day`` receives each finished day (for the medal in progress). Of several days only
+    those are measured that are ``begun``. Exit codes: 0 all right, 1 a wrong answer, a crash or a
+    regression, 2 wrong usage.
     """
     console = console or Console()
     if compare is not None:
@@ -73,6 +75,15 @@ def run_bench(
             numbers = ", ".join(str(one.number) for one in others)
             console.print(f"Days of {track} with a bench: {numbers}.", markup=False)
         return USAGE
+    if day is None and not any(begun(one) for one in days):
+        console.print(
+            f"You have begun none of the {len(days)} days with a bench. IMPL=solution measures "
+            "their references.",
+            markup=False,
+        )
+        return USAGE
+    if day is None:
+        days = [one for one in days if begun(one)]
     names = _names(against)
     report = Report(
         when=datetime.now(timezone.utc).isoformat(timespec="seconds"),

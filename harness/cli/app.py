@@ -60,6 +60,8 @@ def _grade_command(track: str) -> None:
         if sanitize and track == "triton":
             device = "cpu"  # the interpreter checks every access; a GPU cannot say whose it was
 
+        if ex and not day:
+            raise Usage(f"EX={ex} of which day? Add DAY: make {track} DAY=1 EX={ex}")
         if not day:
             raise Exit(grade.list_days(track, as_json))
         options = grade.Options(impl, prior, ex, seed, device, as_json, junit, verbose, pytest)

@@ -10,6 +10,7 @@ from harness.bench import run_bench
 from harness.bench.command import benched_days
 from harness.bench.contenders import COMPILE, EAGER
 from harness.bench.results import DayBench
+from harness.cli.grade import started
 from harness.curriculum import ROOT, find_day, find_track
 from harness.progress import ProgressError, Store
 from harness.protocol import LEARNER
@@ -49,6 +50,7 @@ def bench_days(
         compare or None,
         impl,
         on_day=keep_medal,
+        begun=started if impl == LEARNER else lambda day: True,
     )
 
 

@@ -27,7 +27,7 @@ from harness.progress.archive import FOLDER, Kept
 from harness.progress.store import PASSED, Attempt
 from harness.progress.summary import markdown, next_day, progress_of, screen_text
 from harness.screen.hints import hint_text
-from harness.screen.pager import columns, page, say
+from harness.screen.pager import columns, page, say, wrapped
 from harness.usage import Usage
 
 T = TypeVar("T")
@@ -37,6 +37,11 @@ def show_hint(track: str, number: str, exercise: str) -> int:
     """The next hint of the exercise (or of the first one not passed yet), one deeper each time."""
     day = find_day(track, number)
     store = Store()
+    if not exercise and _all_passed(day, store):
+        names = ", ".join(e.name for e in day.exercises)
+        print(f"All exercises of {day.track} day {day.number} pass. EX= asks for a hint of one: ")
+        print("\n".join(wrapped(f"{names}.", columns(100, 80))))
+        return 0
     name = exercise or _first_open(day, store)
     chosen = find_exercise(day, name)
     taken = _or_say(lambda: store.hints_shown(day.track, day.number, name)) or 0
@@ -59,9 +64,15 @@ def show_solution(track: str, number: str, force: bool) -> int:
         )
     mine = read_source(day.file).splitlines() if day.file.exists() else []
     reference = answers_alone(read_source(day.solution).splitlines())
-    lines = compared(mine, reference, ("yours", "reference"), columns(240, 80))
+    sides = ("yours", "reference")
+    lines = compared(mine, reference, sides, columns(240, 80), leave_out=_is_task)
     page("\n".join(lines) if lines else "Yours is the reference, line for line.")
     return 0
+
+
+def _is_task(line: str) -> bool:
+    """A comment that says what is to be done: who did it may keep it or not."""
+    return line.strip().startswith(("# TODO", "# HINT"))
 
 
 def answers_alone(lines: list[str]) -> list[str]:
@@ -206,6 +217,14 @@ def _changed_since_graded(day: Day, store: Store) -> str:
         f"{day.file.name} has changed since it was graded: make {day.track} DAY={day.number} sees "
         "whether this is still what lacks, and EX= asks for another exercise's hint."
     )
+
+
+def _all_passed(day: Day, store: Store) -> bool:
+    """Whether the file as it is now passed when it was graded last."""
+    attempts = _or_say(lambda: store.attempts(day.track, day.number))
+    if not attempts or attempts[-1].failing or not _passed(day, store):
+        return False
+    return not _changed_since_graded(day, store)
 
 
 def _first_open(day: Day, store: Store) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
 CONTEXT = 3
@@ -17,14 +17,19 @@ Row = tuple[int | None, str, str, int | None, str]
 
 
 def compared(
-    left: list[str], right: list[str], names: tuple[str, str], width: int = 80
+    left: list[str],
+    right: list[str],
+    names: tuple[str, str],
+    width: int = 80,
+    leave_out: Callable[[str], bool] = lambda line: False,
 ) -> list[str]:
-    """The stretches that differ, with some lines around them; [] where nothing does.
+    """The stretches that differ, with some lines around them; [] where nothing does. Lines that
+    ``leave_out`` names are in neither text, and are counted all the same.
 
     Side by side where the columns are wide enough for the code, else one below the other. A line
     that is too long goes on below itself, broken between words: no end is cut off.
     """
-    groups = list(_groups(left, right))
+    groups = list(_groups(_numbered(left, leave_out), _numbered(right, leave_out)))
     column = max((width - 13) // 2, 16)
     longest = max(
         (len(text) for rows in groups for row in rows for text in (row[1], row[4])), default=0
@@ -34,24 +39,28 @@ def compared(
     return _below(groups, names, width)
 
 
-def _groups(left: list[str], right: list[str]) -> Iterator[list[Row]]:
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
+def _numbered(lines: list[str], leave_out: Callable[[str], bool]) -> list[tuple[int, str]]:
+    return [(n, line) for n, line in enumerate(lines, 1) if not leave_out(line)]
+
+
+def _groups(left: list[tuple[int, str]], right: list[tuple[int, str]]) -> Iterator[list[Row]]:
+    mine, theirs = [line for _, line in left], [line for _, line in right]
+    matcher = difflib.SequenceMatcher(None, mine, theirs, autojunk=False)
     for group in matcher.get_grouped_opcodes(CONTEXT):
         yield list(_rows(left, right, group))
 
 
 def _rows(
-    left: list[str], right: list[str], group: list[tuple[str, int, int, int, int]]
+    left: list[tuple[int, str]],
+    right: list[tuple[int, str]],
+    group: list[tuple[str, int, int, int, int]],
 ) -> Iterator[Row]:
     for tag, a, b, c, d in group:
         for i, j in zip_longest(range(a, b), range(c, d)):
             mark = " " if tag == "equal" else ">" if i is None else "<" if j is None else "|"
-            mine, theirs = ("" if i is None else left[i]), ("" if j is None else right[j])
-            yield _number(i), mine.expandtabs(4), mark, _number(j), theirs.expandtabs(4)
-
-
-def _number(index: int | None) -> int | None:
-    return None if index is None else index + 1
+            at, mine = (None, "") if i is None else left[i]
+            there, theirs = (None, "") if j is None else right[j]
+            yield at, mine.expandtabs(4), mark, there, theirs.expandtabs(4)
 
 
 def _beside(groups: list[list[Row]], names: tuple[str, str], column: int) -> list[str]:

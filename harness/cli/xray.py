@@ -109,6 +109,11 @@ def _shown_first(
     page("\n\n".join([summary(shown), *([as_text(shown)] if in_full else [])]))
     sys.stdout.flush()
     rest = [at for at in range(len(launches)) if at not in largest]
+    if rest and sys.stderr.isatty():
+        say(
+            f"That is all of the table. {counted(len(rest), 'other kind')} of launches (sizes, "
+            "types, strides) are compiled now to see whether one is refused: Ctrl-C skips that."
+        )
     others = _compiled([launches[at] for at in rest], chips, "other kinds ", " (Ctrl-C ends it)")
     known = {(report.kernel, report.chip) for report in shown if report.refused}
     refused: dict[tuple[str, str], KernelReport] = {}

@@ -165,8 +165,12 @@ def find_exercise(day: Day, name: str) -> Exercise:
         if exercise.name == name:
             return exercise
     names = [exercise.name for exercise in day.exercises]
-    suggestion = _suggestion(name, names, "exercises")
-    raise UnknownExercise(f"{day.key} has no exercise {name!r}: {suggestion}")
+    if "," in name:
+        suggestion = f"EX takes one of {', '.join(names)}"
+    else:
+        suggestion = _suggestion(name, names, "exercises")
+    where = f"{day.track} day {day.number}"
+    raise UnknownExercise(f"{where} has no exercise {name!r}: {suggestion}")
 
 
 def _track(folder: Path, root: Path) -> Track:

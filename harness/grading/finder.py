@@ -90,9 +90,9 @@ class DayFinder(importlib.abc.MetaPathFinder):
             return own, choice.impl, ""
         if choice.prior == SOLUTION:
             return day.solution, SOLUTION, ""
-        state = "missing" if not own.exists() else "not finished" if _unfinished(own, day) else ""
+        state = _lacks(own, day) if own.exists() else "is missing"
         if state and day.solution.exists():
-            return day.solution, SOLUTION, f"your {day.name}.py is {state}: its reference is used"
+            return day.solution, SOLUTION, f"your {day.name}.py {state}: its reference is used"
         return own, choice.impl, ""
 
     def graded_files(self) -> list[GradedFile]:
@@ -186,14 +186,16 @@ def track_names(root: Path = ROOT) -> list[str]:
     return [track.name for track in find_tracks(root)]
 
 
-def _unfinished(file: Path, day: Day) -> bool:
+def _lacks(file: Path, day: Day) -> str:
+    """Why an earlier day cannot be built on; "" where it can."""
     try:
         source = read_written(file)
-        if unfinished(source):
-            return True
-        return bool(untouched(source, day.solution.read_text(encoding="utf-8"), day.solution))
-    except SyntaxError:
-        return True
+        reference = day.solution.read_text(encoding="utf-8")
+        if unfinished(source) or untouched(source, reference, day.solution):
+            return "is not finished"
+    except SyntaxError as error:
+        return f"is no Python (line {error.lineno}: {error.msg})"
+    return ""
 
 
 def _missing(file: Path, whose: str, number: int) -> str:

@@ -154,8 +154,9 @@ def _failed_test(test: TestResult, console: Console, verbose: bool) -> None:
         console.print(Text(f"        at {where}", style="dim"))
     if verbose and failure.detail:
         # The message stands above; what pytest adds to it does not.
-        detail = failure.detail.replace(f"AssertionError: {failure.message}\n", "")
-        _traceback(detail.removesuffix(f"AssertionError: {failure.message}"), console, "        ")
+        said_above = rf"^[\w.]+: {re.escape(failure.message)}(\n|\Z)"
+        detail = re.sub(said_above, "", failure.detail, flags=re.MULTILINE)
+        _traceback(detail, console, "        ")
 
 
 def _traceback(detail: str, console: Console, indent: str) -> None:

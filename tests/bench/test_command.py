@@ -114,6 +114,12 @@ def test_a_run_from_the_command_to_the_files(tree):
     assert day.medal in ("bronze", "gold")
 
 
+def test_of_several_days_those_are_measured_that_are_begun(tree):
+    code, out = bench(tree, "autodiff", quick=True, against=[], begun=lambda day: False)
+    assert code == 2
+    assert "You have begun none of the 1 days with a bench. IMPL=solution measures" in out
+
+
 def test_a_quick_run_asks_once_what_the_machine_can_do(tree):
     part = tree / "tracks" / "autodiff"
     for first in ("day01.py", "solutions/day01.py", "benches/bench_day01.py"):

@@ -60,8 +60,8 @@ def test_a_hint_says_that_the_file_is_not_the_one_that_was_graded(toy: Toy) -> N
 
 
 def test_the_last_hint_ends_in_a_command_that_works(toy: Toy) -> None:
-    def command() -> list[str]:
-        said = harness(toy, "hint", "autodiff", "1").splitlines()[-1]
+    def command(*of: str) -> list[str]:
+        said = harness(toy, "hint", "autodiff", "1", *of).splitlines()[-1]
         assert said.startswith("That was the last.")
         return said.split("make ")[1].split()
 
@@ -72,7 +72,8 @@ def test_the_last_hint_ends_in_a_command_that_works(toy: Toy) -> None:
     assert "return 2.0 * x" in toy.run("-m", "harness", name, **given).stdout
     answer(toy, "return x + x")
     harness(toy, "autodiff", "1")
-    name, *settings = command()
+    assert "All exercises of autodiff day 1 pass." in harness(toy, "hint", "autodiff", "1")
+    name, *settings = command("--ex", "double")
     assert settings == ["TRACK=autodiff", "DAY=1"]
     given = dict(word.split("=") for word in settings)
     assert "return 2.0 * x" in toy.run("-m", "harness", name, **given).stdout
@@ -187,6 +188,14 @@ def test_next_is_the_other_exercise_and_the_list_says_how_far_each_day_is(toy: T
     file = toy.track / "day03.py"
     file.write_text(file.read_text().replace('raise NotImplementedError("triple")', "return 3 * x"))
     assert states()[2] == "2 of 2 written"
+    right = file.read_text()
+    file.write_text(right.replace("return 3 * x", "return 4 * x"))
+    toy.run("-m", "harness", "autodiff", "3")
+    assert states()[2] == "1 of 2 pass"  # of what is in the file now; a change makes it unknown
+    file.write_text(right)
+    assert states()[2] == "2 of 2 written"
+    asked = toy.run("-m", "harness", "autodiff", EX="double")
+    assert asked.returncode == 2 and "Add DAY: make autodiff DAY=1 EX=double" in asked.stderr
     harness(toy, "autodiff", "3")
     said = harness(toy, "autodiff", "3", "--ex", "double")
     assert "Next: make autodiff DAY=3 (the whole day)" in said
@@ -377,3 +386,12 @@ def test_three_tracks_and_all_their_days_are_counted(toy: Toy) -> None:
     shown = harness(toy, "progress")
     assert "0 of 102 days" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_lines_that_are_left_out_are_counted_all_the_same() -> None:
+    mine, reference = ["a", "b"], ["# TODO: a", "a", "# HINT: b", "c"]
+    lines = compared(mine, reference, ("yours", "reference"), 80, lambda one: one.startswith("#"))
+    text = "\n".join(lines)
+    assert "TODO" not in text and "HINT" not in text
+    assert "2 b" in text and "4 c" in text
+    assert not compared(["a"], ["# TODO: a", "a"], ("", ""), 80, lambda one: one.startswith("#"))

@@ -80,9 +80,10 @@ def test_exercises_by_name(root: Path) -> None:
     day = find_day("pebble", 3, root)
     assert find_exercise(day, "Value").kind == "class"
     for name, says in (
-        ("value", "pebble/03 has no exercise 'value': did you mean Value?"),
-        ("twcie", "pebble/03 has no exercise 'twcie': did you mean twice?"),
-        ("softmax", "pebble/03 has no exercise 'softmax': the exercises are twice, Value, clip"),
+        ("value", "pebble day 3 has no exercise 'value': did you mean Value?"),
+        ("twcie", "pebble day 3 has no exercise 'twcie': did you mean twice?"),
+        ("a,b", "pebble day 3 has no exercise 'a,b': EX takes one of twice, Value, clip"),
+        ("softmax", "pebble day 3 has no exercise 'softmax': the exercises are twice, Value, clip"),
     ):
         with pytest.raises(UnknownExercise) as caught:
             find_exercise(day, name)

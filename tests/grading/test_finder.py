@@ -95,8 +95,18 @@ def test_an_unfinished_earlier_day_is_the_reference_and_said(root: Path) -> None
     choice = Choice(("autodiff", 2), root=root)
     with use(choice):
         notes = {f.module: f.note for f in finder.install().graded_files()}
-    assert "not finished" in notes["tracks.autodiff.day01"]
+    assert "your day01.py is not finished: " in notes["tracks.autodiff.day01"]
     assert notes["tracks.autodiff.day02"] == ""
+
+
+def test_an_earlier_day_that_is_no_python_is_said_to_be_that(root: Path) -> None:
+    file = root / "tracks/autodiff/day01.py"
+    file.write_text(DONE.format(text="mine") + "\ndef (\n")
+    line = len(file.read_text().splitlines())
+    assert earlier(root) == "autodiff reference 1"
+    with use(Choice(("autodiff", 2), root=root)):
+        notes = {f.module: f.note for f in finder.install().graded_files()}
+    assert f"your day01.py is no Python (line {line}: " in notes["tracks.autodiff.day01"]
 
 
 def test_a_finished_earlier_day_is_the_learners(root: Path) -> None:
