@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,8 @@ class NeverWritten:
     """The launches that had the tensor as an argument, with their grids."""
     stored: tuple[str, ...] | None = None
     """Where nothing of it was written: the arguments into which these launches stored."""
+    returned: bool = False
+    """Where nothing of it was written: whether a program returned something."""
 
     def __str__(self) -> str:
         if not self.count:
@@ -109,7 +111,9 @@ class NeverWritten:
         if self.stored:
             told += f" What was stored went into {', '.join(self.stored)}."
         elif self.stored is not None:
-            told += " Nothing was stored at all: tl.store does that, what a kernel returns is lost."
+            told += " Nothing was stored at all."
+        if self.returned:
+            told += " What a kernel returns is lost: tl.store writes."
         return told
 
 
@@ -207,12 +211,12 @@ def never_written(tensor: Any, among: Array | None = None) -> NeverWritten | Non
     written = np.lib.stride_tricks.as_strided(flat, tuple(tensor.size()), strides)
     missing = np.argwhere(~written if among is None else ~written & among)
     places = tuple(tuple(int(i) for i in place) for place in missing[:8])
-    stored = None if written.any() or not len(missing) else _stored_elsewhere(key)
-    return NeverWritten(len(missing), tensor.numel(), places, tuple(memory.kernels), stored)
+    seen = NeverWritten(len(missing), tensor.numel(), places, tuple(memory.kernels))
+    return seen if written.any() or not len(missing) else _with_what_was_done(seen, key)
 
 
-def _stored_elsewhere(key: int) -> tuple[str, ...] | None:
-    """The arguments that were written by the launches with the storage ``key``; None where some of
+def _with_what_was_done(seen: NeverWritten, key: int) -> NeverWritten:
+    """With the arguments that were written by the launches with the storage ``key``, unless some of
     these launches are no longer known, or no program ran in them."""
     launches = [
         report
@@ -220,6 +224,7 @@ def _stored_elsewhere(key: int) -> tuple[str, ...] | None:
         if any(region.storage.key == key for region in report._launch.arguments.regions)
     ]
     if len(_reports) == _KEEP or not any(report.programs for report in launches):
-        return None
+        return seen
     names = [a.name for report in launches for a in report.arguments if a.written]
-    return tuple(dict.fromkeys(names))
+    returned = any(report._launch.returned for report in launches)
+    return replace(seen, stored=tuple(dict.fromkeys(names)), returned=returned)

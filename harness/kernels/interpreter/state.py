@@ -31,6 +31,7 @@ class Launch:
         self.arguments = Arguments()
         self.order = Order()
         self.number = 0
+        self.returned = False
         self.program: tuple[int, ...] = ()
         self.coordinate = (0, 0, 0)
         self.interval = 0

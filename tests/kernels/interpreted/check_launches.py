@@ -277,7 +277,11 @@ def test_where_nothing_was_written_it_is_said_what_was() -> None:
     assert interpreter.never_written(a).count == 0
     c = torch.empty(4)
     into_the_first[(1,)](a, c, STORES=False)
-    assert "Nothing was stored at all" in str(interpreter.never_written(c))
+    told = "Nothing was stored at all. What a kernel returns is lost: tl.store writes."
+    assert str(interpreter.never_written(c)).endswith(told)
+    d = torch.empty(4)
+    fill_some[(1,)](d, 0, BLOCK=4)
+    assert str(interpreter.never_written(d)).endswith("2. Nothing was stored at all.")
 
 
 def test_no_programs_write_nothing() -> None:
