@@ -39,7 +39,7 @@ def show_hint(track: str, number: str, exercise: str) -> int:
     store = Store()
     if not exercise and _all_passed(day, store):
         names = ", ".join(e.name for e in day.exercises)
-        print(f"All exercises of {day.track} day {day.number} pass. EX= asks for a hint of one: ")
+        print(f"All exercises of {day.track} day {day.number} pass. EX= asks for a hint of one:")
         print("\n".join(wrapped(f"{names}.", columns(100, 80))))
         return 0
     name = exercise or _first_open(day, store)
