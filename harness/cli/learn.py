@@ -71,8 +71,8 @@ def show_solution(track: str, number: str, force: bool) -> int:
 
 
 def _is_task(line: str) -> bool:
-    """A comment that says what is to be done: who did it may keep it or not."""
-    return line.strip().startswith(("# TODO", "# HINT"))
+    """A comment that says what is to be done, or goes on with it: who did it may keep it or not."""
+    return line.strip().startswith(("# TODO", "# HINT", "#  "))
 
 
 def answers_alone(lines: list[str]) -> list[str]:

@@ -190,8 +190,9 @@ def _lacks(file: Path, day: Day) -> str:
     """Why an earlier day cannot be built on; "" where it can."""
     try:
         source = read_written(file)
-        reference = day.solution.read_text(encoding="utf-8")
-        if unfinished(source) or untouched(source, reference, day.solution):
+        if unfinished(source):
+            return "is not finished"
+        if untouched(source, day.solution.read_text(encoding="utf-8"), day.solution):
             return "is not finished"
     except SyntaxError as error:
         return f"is no Python (line {error.lineno}: {error.msg})"
